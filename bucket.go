@@ -1,0 +1,443 @@
+package lightning
+
+import (
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"slices"
+
+	"github.com/lightning-db/lightning/page"
+)
+
+// Bucket is a sorted collection of keys, each with a value or a nested bucket.
+// It is valid until its transaction ends. In a read-only transaction buckets
+// may be used by many goroutines at once, in a writable one by one at a time.
+//
+// Slices that Get, cursors and iterators return are valid until the
+// transaction ends, also when the bucket is changed meanwhile, and must not be
+// written to.
+type Bucket struct {
+	// FillPercent is where full pages are split when it is not
+	// DefaultFillPercent, as a part of the page from 0.1 to 1. It holds for
+	// this transaction only.
+	FillPercent float64
+
+	tx       *Tx
+	tree     tree
+	sequence uint64
+	changed  bool // sequence differs from the parent's cell
+	dead     bool // deleted in this transaction
+	parent   *Bucket
+	name     []byte
+	children map[string]*Bucket // opened nested buckets; writable transactions only
+	origin   uint64             // tree.gen when opened
+}
+
+// Tx returns the transaction of the bucket.
+func (b *Bucket) Tx() *Tx { return b.tx }
+
+// Writable reports whether the bucket belongs to a writable transaction.
+func (b *Bucket) Writable() bool { return b.tx.writable }
+
+// Root returns the number of the bucket's root page, or 0 if it has none yet:
+// it is empty, stored inline in its parent, or changed by this transaction.
+func (b *Bucket) Root() uint64 { return uint64(b.tree.root.settle().ref.ID) }
+
+// Len returns the number of keys in the bucket, nested buckets included. It
+// takes constant time.
+func (b *Bucket) Len() int { return int(b.tree.count) }
+
+// Cursor returns a cursor over the bucket, not yet at any key.
+func (b *Bucket) Cursor() *Cursor {
+	b.tx.stats.IncCursorCount(1)
+	return b.cursor()
+}
+
+// Get returns the value of key, or nil if it does not exist or is a nested
+// bucket. It also returns nil when the page could not be read or is damaged:
+// then Tx.Err tells, and View, Update and Commit fail.
+func (b *Bucket) Get(key []byte) (value []byte) {
+	defer b.tx.unguard(debug.SetPanicOnFault(true))
+	if !b.usable() {
+		return nil
+	}
+	v, i, found, err := b.tree.find(key)
+	if err != nil {
+		b.tx.fail(err)
+		return nil
+	}
+	if !found {
+		return nil
+	}
+	if c := v.img.Cell(i); c.IsBucket() {
+		return nil
+	}
+	data, err := b.tree.value(v, i)
+	if err != nil {
+		b.tx.fail(err)
+		return nil
+	}
+	return b.tx.keep(v, data)
+}
+
+// usable reports whether the bucket can be read at all.
+func (b *Bucket) usable() bool { return !b.dead && !b.tx.closed.Load() }
+
+// mutable says why the bucket cannot be changed, or nil.
+func (b *Bucket) mutable() error {
+	switch {
+	case b.tx.closed.Load():
+		return ErrTxClosed
+	case !b.tx.writable:
+		return ErrTxNotWritable
+	case b.dead:
+		return fmt.Errorf("%w: deleted in this transaction", ErrBucketNotFound)
+	}
+	return b.tx.Err()
+}
+
+// Put sets the value of key. Key and value are copied. It fails with
+// ErrTxClosed, ErrTxNotWritable, ErrKeyRequired, ErrKeyTooLarge,
+// ErrValueTooLarge or, when key is a nested bucket, ErrIncompatibleValue.
+func (b *Bucket) Put(key, value []byte) (err error) {
+	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	if err := b.mutable(); err != nil {
+		return err
+	}
+	switch {
+	case len(key) == 0:
+		return ErrKeyRequired
+	case len(key) > MaxKeySize:
+		return ErrKeyTooLarge
+	case int64(len(value)) > MaxValueSize:
+		return ErrValueTooLarge
+	}
+	path, found, err := b.tree.seek(b.tx.path[:0], key)
+	if err != nil {
+		return b.tx.fail(err)
+	}
+	b.tx.path = path
+	if found && isBucket(path) {
+		return ErrIncompatibleValue
+	}
+	b.tree.fill = b.FillPercent
+	if err := b.tree.put(path, found, key, value); err != nil {
+		return b.tx.fail(err)
+	}
+	return nil
+}
+
+func isBucket(path []step) bool {
+	s := path[len(path)-1]
+	c := s.img.Cell(s.i)
+	return c.IsBucket()
+}
+
+// Delete removes key. A key that does not exist is no error; a nested bucket
+// is ErrIncompatibleValue.
+func (b *Bucket) Delete(key []byte) (err error) {
+	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	if err := b.mutable(); err != nil {
+		return err
+	}
+	path, found, err := b.tree.seek(b.tx.path[:0], key)
+	if err != nil {
+		return b.tx.fail(err)
+	}
+	b.tx.path = path
+	if !found {
+		return nil
+	}
+	if isBucket(path) {
+		return ErrIncompatibleValue
+	}
+	return b.tx.fail(b.tree.remove(path))
+}
+
+// Sequence returns the bucket's counter without changing it.
+func (b *Bucket) Sequence() uint64 { return b.sequence }
+
+// SetSequence sets the bucket's counter.
+func (b *Bucket) SetSequence(v uint64) error {
+	if err := b.mutable(); err != nil {
+		return err
+	}
+	b.sequence = v
+	b.changed = true
+	return nil
+}
+
+// NextSequence raises the bucket's counter by one and returns it; the first
+// value is 1.
+func (b *Bucket) NextSequence() (uint64, error) {
+	if err := b.SetSequence(b.sequence + 1); err != nil {
+		return 0, err
+	}
+	return b.sequence, nil
+}
+
+// Bucket returns the nested bucket with the given name, or nil. A writable
+// transaction returns the same *Bucket each time.
+func (b *Bucket) Bucket(name []byte) (child *Bucket) {
+	defer b.tx.unguard(debug.SetPanicOnFault(true))
+	if !b.usable() {
+		return nil
+	}
+	child, err := b.open(name)
+	if err != nil {
+		b.tx.fail(err)
+	}
+	return child
+}
+
+// open returns the nested bucket, or nil if name does not exist or is a plain
+// key.
+func (b *Bucket) open(name []byte) (*Bucket, error) {
+	if child := b.children[string(name)]; child != nil {
+		return child, nil
+	}
+	v, i, found, err := b.tree.find(name)
+	if err != nil || !found {
+		return nil, err
+	}
+	c := v.img.Cell(i)
+	if !c.IsBucket() {
+		return nil, nil
+	}
+	child := b.tx.bucketAt(v, i)
+	if b.tx.writable {
+		b.attach(child, name)
+	}
+	return child, nil
+}
+
+// bucketAt makes the Bucket for the bucket cell i of the leaf v.
+func (tx *Tx) bucketAt(v view, i int) *Bucket {
+	c := v.img.Cell(i)
+	payload := c.Value()
+	h := page.GetBucket(payload)
+	b := &Bucket{FillPercent: DefaultFillPercent, tx: tx, sequence: h.Sequence}
+	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent}
+	if inline := page.InlineOf(payload); inline != nil {
+		b.tree.inline = tx.keep(v, inline)
+	} else if !h.Root.IsZero() {
+		var buf [3]page.RefAt
+		for _, at := range v.img.Refs(i, &buf) {
+			if at.Kind == page.RefBucket {
+				b.tree.root = v.at(at.Offset)
+			}
+		}
+	}
+	return b
+}
+
+func (b *Bucket) attach(child *Bucket, name []byte) {
+	child.parent = b
+	child.name = append([]byte(nil), name...)
+	if b.children == nil {
+		b.children = make(map[string]*Bucket)
+	}
+	b.children[string(name)] = child
+}
+
+// CreateBucket creates a nested bucket. It fails with ErrTxClosed,
+// ErrTxNotWritable, ErrBucketNameRequired, ErrBucketExists or, when name is a
+// plain key, ErrIncompatibleValue. Names may be longer than MaxKeySize.
+func (b *Bucket) CreateBucket(name []byte) (child *Bucket, err error) {
+	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	if err := b.mutable(); err != nil {
+		return nil, err
+	}
+	if len(name) == 0 {
+		return nil, ErrBucketNameRequired
+	}
+	path, found, err := b.tree.seek(b.tx.path[:0], name)
+	if err != nil {
+		return nil, b.tx.fail(err)
+	}
+	b.tx.path = path
+	if found {
+		if isBucket(path) {
+			return nil, ErrBucketExists
+		}
+		return nil, ErrIncompatibleValue
+	}
+	if err := b.tree.putBucket(path, false, name, page.Bucket{}, handle{}, nil); err != nil {
+		return nil, b.tx.fail(err)
+	}
+	child = &Bucket{FillPercent: DefaultFillPercent, tx: b.tx}
+	child.tree = tree{tx: b.tx, fill: DefaultFillPercent}
+	b.attach(child, name)
+	return child, nil
+}
+
+// CreateBucketIfNotExists returns the nested bucket, creating it if need be.
+func (b *Bucket) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
+	if err := b.mutable(); err != nil {
+		return nil, err
+	}
+	if len(name) == 0 {
+		return nil, ErrBucketNameRequired
+	}
+	if child := b.Bucket(name); child != nil {
+		return child, nil
+	}
+	return b.CreateBucket(name)
+}
+
+// DeleteBucket deletes a nested bucket with all that it holds. It fails with
+// ErrBucketNotFound, or ErrIncompatibleValue when name is a plain key.
+func (b *Bucket) DeleteBucket(name []byte) (err error) {
+	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	if err := b.mutable(); err != nil {
+		return err
+	}
+	child, path, err := b.openForChange(name)
+	if err != nil {
+		return err
+	}
+	if err := child.tree.discardAll(child.children); err != nil {
+		return b.tx.fail(err)
+	}
+	child.bury()
+	delete(b.children, string(name))
+	return b.tx.fail(b.tree.remove(path))
+}
+
+// openForChange returns the nested bucket and the path to its cell.
+func (b *Bucket) openForChange(name []byte) (*Bucket, []step, error) {
+	path, found, err := b.tree.seek(b.tx.path[:0], name)
+	if err != nil {
+		return nil, nil, b.tx.fail(err)
+	}
+	b.tx.path = path
+	if !found {
+		return nil, nil, ErrBucketNotFound
+	}
+	if !isBucket(path) {
+		return nil, nil, ErrIncompatibleValue
+	}
+	child, err := b.open(name)
+	if err != nil {
+		return nil, nil, b.tx.fail(err)
+	}
+	return child, path, nil
+}
+
+// bury marks the bucket and all below as deleted.
+func (b *Bucket) bury() {
+	b.dead = true
+	for _, child := range b.children {
+		child.bury()
+	}
+}
+
+// MoveBucket moves the nested bucket key, with changes made in this
+// transaction, into dst. It fails with ErrBucketNotFound, ErrBucketExists,
+// ErrIncompatibleValue, ErrSameBuckets, ErrDifferentDB or ErrMoveIntoSelf.
+func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
+	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	if err := b.mutable(); err != nil {
+		return err
+	}
+	if err := dst.mutable(); err != nil {
+		return err
+	}
+	if b.tx != dst.tx {
+		return ErrDifferentDB
+	}
+	if len(key) == 0 {
+		return ErrBucketNameRequired
+	}
+	child, path, err := b.openForChange(key)
+	if err != nil {
+		return err
+	}
+	if b == dst {
+		return ErrSameBuckets
+	}
+	for at := dst; at != nil; at = at.parent {
+		if at == child {
+			return ErrMoveIntoSelf
+		}
+	}
+	dstPath, found, err := dst.tree.seek(nil, key)
+	if err != nil {
+		return b.tx.fail(err)
+	}
+	if found {
+		if isBucket(dstPath) {
+			return ErrBucketExists
+		}
+		return ErrIncompatibleValue
+	}
+	// The cell in dst is a placeholder: spill writes the bucket there.
+	if err := dst.tree.putBucket(dstPath, false, key, page.Bucket{}, handle{}, nil); err != nil {
+		return b.tx.fail(err)
+	}
+	delete(b.children, string(key))
+	dst.attach(child, key)
+	child.changed = true
+	return b.tx.fail(b.tree.remove(path))
+}
+
+// spill writes the headers of changed nested buckets into their parents'
+// cells, innermost first, and reports whether b itself changed.
+func (b *Bucket) spill() (bool, error) {
+	for _, name := range slices.Sorted(maps.Keys(b.children)) {
+		child := b.children[name]
+		changed, err := child.spill()
+		if err != nil {
+			return false, err
+		}
+		if !changed {
+			continue
+		}
+		path, found, err := b.tree.seek(b.tx.path[:0], child.name)
+		if err != nil {
+			return false, err
+		}
+		b.tx.path = path
+		if !found {
+			return false, fmt.Errorf("bucket %q is not in its parent", child.name)
+		}
+		if err := b.tree.putBucket(path, true, child.name, child.header(), child.tree.root, child.inlineImage()); err != nil {
+			return false, err
+		}
+	}
+	return b.changed || b.tree.gen != b.origin, nil
+}
+
+func (b *Bucket) header() page.Bucket {
+	return page.Bucket{Sequence: b.sequence, Count: b.tree.count}
+}
+
+// inlineImage returns the leaf to be stored in the parent's cell, or nil if the
+// bucket is empty or has pages of its own. A small changed bucket gives up its
+// page here.
+func (b *Bucket) inlineImage() []byte {
+	t := &b.tree
+	if t.inline != nil {
+		return t.inline
+	}
+	n := t.root.n
+	if n == nil || n.owner != b.tx || !canInline(n.img(), b.tx.db.pageSize) {
+		return nil
+	}
+	t.inline = n.img().AppendInline(nil)
+	b.tx.discard(t.root, 1)
+	t.root = handle{}
+	return t.inline
+}
+
+func canInline(img page.Node, pageSize int) bool {
+	if img.IsBranch() || page.BucketSize+img.Used() > page.MaxInlineValue(pageSize) {
+		return false
+	}
+	for i := range img.Count() {
+		if c := img.Cell(i); c.Flags != 0 {
+			return false
+		}
+	}
+	return true
+}

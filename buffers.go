@@ -1,0 +1,49 @@
+package lightning
+
+import "sync"
+
+// pageBuffers keeps page-sized buffers for reuse. Their content is whatever it
+// was. Safe for concurrent use.
+type pageBuffers struct {
+	mu   sync.Mutex
+	size int
+	free [][]byte
+}
+
+// maxFreeBuffers bounds the memory that idle buffers keep: 4 MiB of 4 KiB pages.
+const maxFreeBuffers = 1024
+
+func (p *pageBuffers) get() []byte {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return b
+	}
+	p.mu.Unlock()
+	return make([]byte, p.size)
+}
+
+func (p *pageBuffers) put(b []byte) {
+	p.mu.Lock()
+	if len(p.free) < maxFreeBuffers {
+		p.free = append(p.free, b)
+	}
+	p.mu.Unlock()
+}
+
+// slabBuffer keeps one large buffer for reuse by the flush, under whose lock
+// it is used.
+type slabBuffer struct{ b []byte }
+
+func (s *slabBuffer) get(size int) []byte {
+	b := s.b
+	s.b = nil
+	if cap(b) < size {
+		return make([]byte, size)
+	}
+	return b[:size]
+}
+
+func (s *slabBuffer) put(b []byte) { s.b = b }

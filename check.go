@@ -1,0 +1,402 @@
+package lightning
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lightning-db/lightning/page"
+)
+
+// CheckLevel says how deep Tx.Check looks. Each level includes those before it.
+type CheckLevel uint8
+
+const (
+	// CheckDigest recomputes the digest of every page.
+	CheckDigest CheckLevel = iota + 1
+	// CheckStructure looks into pages: bounds, cells, order of keys.
+	CheckStructure
+	// CheckLogic looks at the whole: key ranges, equal depth, counts, and that
+	// every page of the file is used or free, exactly once. The default.
+	CheckLogic
+)
+
+// CheckOption is an option of Tx.Check.
+type CheckOption func(*checkConfig)
+
+type checkConfig struct {
+	kv       KVStringer
+	from     uint64
+	level    CheckLevel
+	progress func(done, total int64)
+}
+
+// WithKVStringer makes Tx.Check show keys by way of kv; default is hex.
+func WithKVStringer(kv KVStringer) CheckOption { return func(c *checkConfig) { c.kv = kv } }
+
+// WithPageId makes Tx.Check look only at the given page and what is below it.
+func WithPageId(id uint64) CheckOption { return func(c *checkConfig) { c.from = id } }
+
+// WithCheckLevel sets how deep Tx.Check looks; default is CheckLogic.
+func WithCheckLevel(level CheckLevel) CheckOption { return func(c *checkConfig) { c.level = level } }
+
+// WithCheckProgress makes Tx.Check report the pages looked at, in its goroutine.
+func WithCheckProgress(fn func(done, total int64)) CheckOption {
+	return func(c *checkConfig) { c.progress = fn }
+}
+
+// Check looks for damage in the state that a read-only transaction sees, or in
+// the newest committed state for a writable one, and sends what it finds. The
+// channel must be drained; it is closed at the end. Every page is read again,
+// whether verified before or not. It is safe beside readers and writers.
+func (tx *Tx) Check(options ...CheckOption) <-chan error {
+	config := checkConfig{level: CheckLogic, kv: HexKVStringer()}
+	for _, o := range options {
+		o(&config)
+	}
+	found := make(chan error)
+	snap, release, err := tx.pin()
+	go func() {
+		defer close(found)
+		if err != nil {
+			found <- err
+			return
+		}
+		defer release()
+		c := newChecker(tx.db, &snap.meta, config, func(err error) { found <- err })
+		c.run()
+	}()
+	return found
+}
+
+// pin keeps the snapshot of a read-only transaction, or the newest one for a
+// writable one, from being reused until release is called.
+func (tx *Tx) pin() (snap *snapshot, release func(), err error) {
+	db := tx.db
+	if tx.closed.Load() {
+		return nil, nil, ErrTxClosed
+	}
+	if tx.writable {
+		r, err := db.beginRead()
+		if err != nil {
+			return nil, nil, err
+		}
+		return r.snap, r.rollback, nil
+	}
+	// The transaction itself holds the snapshot until this slot does.
+	slot := db.readers.enter(tx.id)
+	return tx.snap, func() { db.leave(slot) }, nil
+}
+
+// strictCheck is DB.StrictMode.
+func (db *DB) strictCheck() error {
+	if !db.StrictMode {
+		return nil
+	}
+	return db.View(func(tx *Tx) error {
+		var errs []error
+		for err := range tx.Check() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// checker walks one state. It trusts nothing it has not checked.
+type checker struct {
+	db     *DB
+	meta   *page.Meta
+	config checkConfig
+	report func(error)
+
+	seen   []uint64 // pages reached, one bit each
+	done   int64
+	below  int // > 0 within the subtree that WithPageId asks for
+	failed bool
+}
+
+func newChecker(db *DB, m *page.Meta, config checkConfig, report func(error)) *checker {
+	return &checker{db: db, meta: m, config: config, report: report, seen: make([]uint64, (m.End+63)/64)}
+}
+
+func (c *checker) run() {
+	c.guard(func() { c.bucket("", c.meta.Root, nil) })
+	if c.config.from != 0 {
+		return
+	}
+	c.guard(c.spaceMap)
+	if c.config.level >= CheckLogic && !c.failed {
+		c.guard(c.account)
+	}
+}
+
+// guard turns faults of the mapping within fn into a report.
+func (c *checker) guard(fn func()) {
+	if err := c.db.guarded(func() error { fn(); return nil }); err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *checker) fail(err error) {
+	c.failed = true
+	if c.config.from == 0 || c.below > 0 {
+		c.report(err)
+	}
+}
+
+func (c *checker) problem(id page.ID, format string, args ...any) {
+	c.fail(c.db.corrupt(uint64(id), fmt.Sprintf(format, args...), nil))
+}
+
+// load reads an extent and checks that it is what d demands, and that nobody
+// else has claimed its pages. It returns nil, having reported, if not.
+func (c *checker) load(d demand) []byte {
+	id := d.ref.ID
+	if id < 2 || uint64(id)+uint64(d.pages) > uint64(c.meta.End) {
+		c.problem(id, "extent of %d pages lies outside the file of %d", d.pages, c.meta.End)
+		return nil
+	}
+	for i := id; i < id+page.ID(d.pages); i++ {
+		if c.seen[i/64]>>(i%64)&1 != 0 {
+			c.problem(i, "page is referred to twice")
+			return nil
+		}
+		c.seen[i/64] |= 1 << (i % 64)
+	}
+	c.done += int64(d.pages)
+	if c.config.progress != nil {
+		c.config.progress(c.done, int64(c.meta.End)-2)
+	}
+	var b []byte
+	ok := false
+	c.guard(func() {
+		if b, ok = c.db.data.At(c.db.offset(id), d.pages*c.db.pageSize); !ok {
+			c.problem(id, "extent is not mapped")
+			return
+		}
+		ok = c.examine(d, b)
+	})
+	if !ok {
+		return nil
+	}
+	return b
+}
+
+// examine checks digest, header and structure of the extent b.
+func (c *checker) examine(d demand, b []byte) bool {
+	id := d.ref.ID
+	if got := page.Digest(c.db.hasher.Sum(b)); got != d.ref.Digest {
+		c.fail(c.db.corruptDigest(uint64(id), [24]byte(d.ref.Digest), [24]byte(got)))
+		return false
+	}
+	if err := page.MatchHeader(b, d.ref, page.TypeOf(b), d.pages); err != nil {
+		c.problem(id, "header: %v", err)
+		return false
+	}
+	if !slices.Contains(d.types, page.TypeOf(b)) {
+		c.problem(id, "type is %v, want %v", page.TypeOf(b), d.types)
+		return false
+	}
+	// Structure is checked at every level: what follows reads the page.
+	if err := page.Validate(b); err != nil {
+		c.problem(id, "structure: %v", err)
+		return false
+	}
+	if d.level != anyLevel && page.LevelOf(b) != d.level {
+		c.problem(id, "level is %d, want %d: leaves at different depths", page.LevelOf(b), d.level)
+		return false
+	}
+	return true
+}
+
+// bounds are the keys that a subtree may hold: [lo, hi), nil = open.
+type bounds struct{ lo, hi []byte }
+
+// bucket checks the tree of one bucket and counts its keys.
+func (c *checker) bucket(name string, h page.Bucket, inline page.Node) {
+	var n uint64
+	switch {
+	case inline != nil:
+		n = uint64(inline.Count())
+	case !h.Root.IsZero():
+		n = c.tree(name, demand{h.Root, 1, treeTypes, anyLevel}, bounds{})
+	}
+	if n != h.Count && c.config.level >= CheckLogic && !c.failed {
+		c.problem(h.Root.ID, "bucket %q holds %d keys, its header says %d", name, n, h.Count)
+	}
+}
+
+// tree checks the subtree at d and returns its number of keys.
+func (c *checker) tree(name string, d demand, in bounds) (keys uint64) {
+	if uint64(d.ref.ID) == c.config.from {
+		c.below++
+		defer func() { c.below-- }()
+	}
+	b := c.load(d)
+	if b == nil {
+		return 0
+	}
+	n := page.Node(b)
+	if n.IsBranch() {
+		return c.branch(name, n, in)
+	}
+	c.leaf(name, n, in)
+	return uint64(n.Count())
+}
+
+func (c *checker) branch(name string, n page.Node, in bounds) (keys uint64) {
+	separators := make([][]byte, n.Count()+1)
+	separators[0], separators[n.Count()] = in.lo, in.hi
+	for i := 1; i < n.Count(); i++ {
+		separators[i] = c.key(n, i)
+		c.order(n, i, separators[i-1], separators[i], in)
+	}
+	var buf [3]page.RefAt
+	for i := range n.Count() {
+		for _, at := range n.Refs(i, &buf) {
+			if at.Kind == page.RefChild {
+				keys += c.tree(name, demandFor(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})
+			}
+		}
+	}
+	return keys
+}
+
+func (c *checker) leaf(name string, n page.Node, in bounds) {
+	var before []byte
+	var buf [3]page.RefAt
+	for i := range n.Count() {
+		key := c.key(n, i)
+		c.order(n, i, before, key, in)
+		before = key
+		cell := n.Cell(i)
+		for _, at := range n.Refs(i, &buf) {
+			if at.Kind == page.RefValue {
+				c.payload(n, at)
+			}
+		}
+		if cell.IsBucket() {
+			payload := cell.Value()
+			c.bucket(name+"/"+c.config.kv.KeyToString(key), page.GetBucket(payload), page.InlineOf(payload))
+		}
+	}
+}
+
+// order checks that key i stands between the key before it and its bounds.
+func (c *checker) order(n page.Node, i int, before, key []byte, in bounds) {
+	if c.config.level < CheckLogic || key == nil {
+		return
+	}
+	show := c.config.kv.KeyToString
+	if before != nil && bytes.Compare(before, key) >= 0 {
+		c.problem(page.IDOf(n), "key %d, %s, is not greater than %s before it", i, show(key), show(before))
+	}
+	if in.lo != nil && bytes.Compare(key, in.lo) < 0 {
+		c.problem(page.IDOf(n), "key %d, %s, is below the page's range from %s", i, show(key), show(in.lo))
+	}
+	if in.hi != nil && bytes.Compare(key, in.hi) >= 0 {
+		c.problem(page.IDOf(n), "key %d, %s, is above the page's range to %s", i, show(key), show(in.hi))
+	}
+}
+
+// key returns the full key of cell i, or nil if its extent is bad.
+func (c *checker) key(n page.Node, i int) []byte {
+	cell := n.Cell(i)
+	if !cell.IsLong() {
+		return cell.Known()
+	}
+	var buf [3]page.RefAt
+	for _, at := range n.Refs(i, &buf) {
+		if at.Kind != page.RefKey {
+			continue
+		}
+		key := c.payload(n, at)
+		if key != nil && !bytes.HasPrefix(key, cell.Known()) {
+			c.problem(page.IDOf(n), "long key %d does not begin as its cell says", i)
+		}
+		return key
+	}
+	return nil
+}
+
+// payload checks the extent that at leads to and returns its content.
+func (c *checker) payload(n page.Node, at page.RefAt) []byte {
+	b := c.load(demandFor(n, at, c.db.pageSize))
+	if b == nil {
+		return nil
+	}
+	data, err := page.Payload(b, at.Length)
+	if err != nil {
+		c.problem(page.IDOf(b), "%v", err)
+		return nil
+	}
+	return data
+}
+
+// spaceMap checks the pages of the map of free pages.
+func (c *checker) spaceMap() {
+	if !c.meta.Space.IsZero() {
+		c.spaceIndex(demand{c.meta.Space, 1, indexTypes, anyLevel})
+	}
+	for r := c.meta.SpaceLog; !r.IsZero(); {
+		b := c.load(demand{r, 1, logTypes, anyLevel})
+		if b == nil {
+			return
+		}
+		prev, _, err := page.SpaceLog(b)
+		if err != nil {
+			c.problem(r.ID, "%v", err)
+			return
+		}
+		r = prev
+	}
+}
+
+func (c *checker) spaceIndex(d demand) {
+	b := c.load(d)
+	if b == nil || page.TypeOf(b) != page.TypeSpaceIndex {
+		return
+	}
+	x := page.SpaceIndex(b)
+	for i := range x.Count() {
+		if e := x.Entry(i); !e.Ref.IsZero() {
+			c.spaceIndex(spaceDemand(e.Ref, page.LevelOf(b)-1))
+		}
+	}
+}
+
+// account checks that every page is either used or free.
+func (c *checker) account() {
+	s, err := openSpace(c.db, c.meta)
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	next := uint64(2) // first page not accounted for
+	err = s.free.forEachFree(func(start, n uint64) bool {
+		c.mustBeUsed(next, start)
+		for p := start; p < start+n; p++ {
+			if c.seen[p/64]>>(p%64)&1 != 0 {
+				c.problem(page.ID(p), "page is in use and on the map of free pages")
+			}
+		}
+		next = start + n
+		return true
+	})
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.mustBeUsed(next, uint64(c.meta.End))
+}
+
+// mustBeUsed reports the pages in [from, to), none of them free, that nothing
+// refers to.
+func (c *checker) mustBeUsed(from, to uint64) {
+	for p := from; p < to; p++ {
+		if c.seen[p/64]>>(p%64)&1 == 0 {
+			c.problem(page.ID(p), "page is neither in use nor free")
+		}
+	}
+}

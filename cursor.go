@@ -1,0 +1,272 @@
+package lightning
+
+import (
+	"runtime/debug"
+	"slices"
+)
+
+// Cursor walks the keys of a bucket in order. It is used by one goroutine at a
+// time and valid until the transaction ends. Nested buckets have a nil value.
+// When the bucket is changed during the walk, by Delete or otherwise, the
+// cursor goes on from the key where it stood and skips none.
+type Cursor struct {
+	bucket *Bucket
+	state  cursorState
+	gen    uint64 // of the tree when path was taken
+	key    []byte // where the cursor stands
+	path   []step
+	steps  [6]step // first storage of path
+}
+
+type cursorState uint8
+
+const (
+	cursorFresh cursorState = iota // not positioned
+	cursorOn                       // at key
+	cursorGap                      // key is gone; path leads to its successor's place
+	cursorPast                     // behind the last key
+)
+
+func (b *Bucket) cursor() *Cursor { return &Cursor{bucket: b} }
+
+// Bucket returns the bucket of the cursor.
+func (c *Cursor) Bucket() *Bucket { return c.bucket }
+
+// First moves to the first key and returns it, or nil if there is none.
+func (c *Cursor) First() (key, value []byte) {
+	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
+	if !c.start() {
+		return nil, nil
+	}
+	return c.result(c.edge(false))
+}
+
+// Last moves to the last key and returns it, or nil if there is none.
+func (c *Cursor) Last() (key, value []byte) {
+	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
+	if !c.start() {
+		return nil, nil
+	}
+	return c.result(c.edge(true))
+}
+
+// Seek moves to the given key, or to the next greater one, and returns it, or
+// nil if there is none; then Prev leads to the last key.
+func (c *Cursor) Seek(seek []byte) (key, value []byte) {
+	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
+	if !c.start() {
+		return nil, nil
+	}
+	return c.result(c.seek(seek))
+}
+
+// Next moves to the next key and returns it, or nil at the end, where the
+// cursor stays.
+func (c *Cursor) Next() (key, value []byte) {
+	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
+	if !c.bucket.usable() || c.state == cursorFresh || c.state == cursorPast {
+		return nil, nil
+	}
+	return c.result(c.next())
+}
+
+// Prev moves to the previous key and returns it, or nil at the start, where the
+// cursor stays.
+func (c *Cursor) Prev() (key, value []byte) {
+	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
+	switch {
+	case !c.bucket.usable() || c.state == cursorFresh:
+		return nil, nil
+	case c.state == cursorPast:
+		c.start()
+		return c.result(c.edge(true))
+	}
+	return c.result(c.prev())
+}
+
+// Delete removes the key at which the cursor stands; Next then leads to the
+// key after it. It fails with ErrIncompatibleValue for a nested bucket and
+// with ErrCursorUnpositioned before the cursor was moved. Behind the last key
+// it does nothing.
+func (c *Cursor) Delete() error {
+	if err := c.bucket.mutable(); err != nil {
+		return err
+	}
+	switch c.state {
+	case cursorFresh:
+		return ErrCursorUnpositioned
+	case cursorPast:
+		return nil
+	}
+	return c.bucket.Delete(c.key)
+}
+
+// start resets the cursor for an absolute move; false if it cannot be used.
+func (c *Cursor) start() bool {
+	c.state = cursorFresh
+	if c.path == nil {
+		c.path = c.steps[:0]
+	}
+	c.path = c.path[:0]
+	c.gen = c.bucket.tree.gen
+	return c.bucket.usable()
+}
+
+// result returns the entry at the path if ok, and remembers where it is.
+func (c *Cursor) result(ok bool, err error) (key, value []byte) {
+	if err == nil && ok {
+		key, value, err = c.entry()
+	}
+	if err != nil {
+		c.state = cursorFresh
+		c.bucket.tx.fail(err)
+		return nil, nil
+	}
+	return key, value
+}
+
+// entry returns key and value where the path ends.
+func (c *Cursor) entry() (key, value []byte, err error) {
+	t := &c.bucket.tree
+	s := c.path[len(c.path)-1]
+	key, err = t.key(s.view, s.i)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cell := s.img.Cell(s.i); !cell.IsBucket() {
+		if value, err = t.value(s.view, s.i); err != nil {
+			return nil, nil, err
+		}
+		value = c.bucket.tx.keep(s.view, value)
+	}
+	c.key = c.bucket.tx.keep(s.view, key)
+	c.state = cursorOn
+	return c.key, value, nil
+}
+
+// edge moves to the first or last entry.
+func (c *Cursor) edge(last bool) (bool, error) {
+	v, err := c.bucket.tree.top()
+	if err != nil || v.img == nil {
+		return false, err
+	}
+	return true, c.descend(v, last)
+}
+
+// descend extends the path from v to its first or last leaf entry.
+func (c *Cursor) descend(v view, last bool) error {
+	for {
+		i := 0
+		if last {
+			i = v.img.Count() - 1
+		}
+		c.path = append(c.path, step{v, i})
+		if !v.img.IsBranch() {
+			return nil
+		}
+		var err error
+		if v, err = c.bucket.tree.child(v, i); err != nil {
+			return err
+		}
+	}
+}
+
+// seek takes the path to key or its successor; false if there is none.
+func (c *Cursor) seek(key []byte) (bool, error) {
+	var err error
+	if c.path, _, err = c.bucket.tree.seek(c.path, key); err != nil || len(c.path) == 0 {
+		return false, err
+	}
+	s := &c.path[len(c.path)-1]
+	if s.i < s.img.Count() {
+		return true, nil
+	}
+	s.i = s.img.Count() - 1
+	ok, err := c.forward()
+	if err == nil && !ok {
+		c.state = cursorPast
+	}
+	return ok, err
+}
+
+// resync takes the path anew if the tree was changed since.
+func (c *Cursor) resync() error {
+	t := &c.bucket.tree
+	if c.gen == t.gen {
+		return nil
+	}
+	path, found, err := t.seek(c.path[:0], c.key)
+	if err != nil {
+		return err
+	}
+	c.path, c.gen = path, t.gen
+	c.state = cursorOn
+	if !found {
+		c.state = cursorGap
+	}
+	return nil
+}
+
+func (c *Cursor) next() (bool, error) {
+	if err := c.resync(); err != nil || len(c.path) == 0 {
+		return false, err
+	}
+	if c.state == cursorOn {
+		return c.forward()
+	}
+	s := &c.path[len(c.path)-1]
+	if s.i < s.img.Count() {
+		return true, nil
+	}
+	s.i = s.img.Count() - 1
+	ok, err := c.forward()
+	if err == nil && !ok {
+		c.state = cursorPast
+	}
+	return ok, err
+}
+
+// forward moves one entry on; at the end the path stays and it returns false.
+func (c *Cursor) forward() (bool, error) {
+	s := &c.path[len(c.path)-1]
+	if s.i+1 < s.img.Count() {
+		s.i++
+		return true, nil
+	}
+	for d := len(c.path) - 2; d >= 0; d-- {
+		s := &c.path[d]
+		if s.i+1 >= s.img.Count() {
+			continue
+		}
+		s.i++
+		v, err := c.bucket.tree.child(s.view, s.i)
+		if err != nil {
+			return false, err
+		}
+		c.path = c.path[:d+1]
+		return true, c.descend(v, false)
+	}
+	return false, nil
+}
+
+func (c *Cursor) prev() (bool, error) {
+	if err := c.resync(); err != nil || len(c.path) == 0 {
+		return false, err
+	}
+	for d, s := range slices.Backward(c.path) {
+		if s.i == 0 {
+			continue
+		}
+		c.path[d].i--
+		if d == len(c.path)-1 {
+			return true, nil
+		}
+		v, err := c.bucket.tree.child(s.view, s.i-1)
+		if err != nil {
+			return false, err
+		}
+		c.path = c.path[:d+1]
+		return true, c.descend(v, true)
+	}
+	return false, nil
+}

@@ -1,0 +1,388 @@
+package lightning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lightning-db/lightning/arch"
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/mmap"
+	"github.com/lightning-db/lightning/page"
+)
+
+// DB is an open database. Its methods are safe for concurrent use. Fields are
+// those of bbolt; set them before the handle is shared.
+//
+// Lock order, outermost first: file lock, writer, flush, mu (publish and
+// pending group), statistics. The reader table has no lock. User code runs
+// under the writer lock only, and never while a lock that others need to
+// finish is held.
+type DB struct {
+	// StrictMode checks the whole database after each commit, which then fails
+	// if something is wrong. Slow; for tests.
+	StrictMode bool
+	// NoSync leaves durability to DB.Sync. A change takes effect at the next
+	// commit; see Durability.
+	NoSync bool
+	// NoFreelistSync has no effect.
+	NoFreelistSync bool
+	// FreelistType has no effect.
+	FreelistType FreelistType
+	// NoGrowSync skips the fsync after the file grew.
+	NoGrowSync bool
+	// PreLoadFreelist has no effect.
+	PreLoadFreelist bool
+	// MmapFlags are the flags given to Open.
+	MmapFlags int
+	// MaxBatchSize is how many functions one Batch transaction runs at the
+	// most; 0 makes Batch run each alone.
+	MaxBatchSize int
+	// MaxBatchDelay is how long Batch waits for more functions; 0 makes Batch
+	// run each alone.
+	MaxBatchDelay time.Duration
+	// AllocSize is the largest step in bytes by which the file grows.
+	AllocSize int
+	// MaxSize limits the size of the file in bytes; 0 = no limit.
+	MaxSize int
+	// Mlock tells whether the file's pages are locked in memory.
+	Mlock bool
+
+	path     string
+	options  Options
+	logger   Logger
+	file     fsync.File
+	data     *mmap.Map
+	hasher   *arch.Hasher
+	pageSize int
+	verify   Verify
+	readOnly bool
+	mode     Durability
+
+	published atomic.Pointer[snapshot]
+	readers   readerTable
+	verified  verifiedSet
+	filePages atomic.Uint64 // length of the file in pages
+	endPages  atomic.Uint64 // high-water mark of the published state
+	failed    atomic.Pointer[error]
+	buffers   pageBuffers
+
+	closing atomic.Bool
+	closed  chan struct{} // closed when Close begins
+	ended   chan struct{} // closed when Close is done
+	drained chan struct{} // a reader left while closing
+
+	writer  chan struct{} // lock of the one writable transaction
+	flusher chan struct{} // flush lock: guards the fields below
+	space   *space
+	slabs   slabBuffer
+	slots   [2]slotState
+
+	durable     page.TxID // D: newest transaction known durable
+	durableSlot int       // slot of D's meta; never overwritten (rule B)
+	written     page.TxID // newest transaction whose meta was written
+	rejected    bool      // the other slot holds a rejected newer meta (rule D)
+
+	mu          sync.Mutex
+	tip         state  // newest sealed state; writers build on it
+	pending     *group // sealed and not yet being flushed
+	inFlight    int    // dirty pages of the group being flushed
+	epoch       uint64 // raised when a flush failed
+	lastFailure error  // why
+
+	batch  batcher
+	gauges gauges
+	syncer sync.WaitGroup // the goroutine of Periodic
+}
+
+// slotState is what a meta slot holds.
+type slotState struct {
+	tx  page.TxID
+	end page.ID
+}
+
+// Path returns the path of the open database, "" after Close.
+func (db *DB) Path() string {
+	if !db.isOpen() {
+		return ""
+	}
+	return db.path
+}
+
+// String returns the path in a form for logs.
+func (db *DB) String() string { return fmt.Sprintf("DB<%q>", db.Path()) }
+
+// GoString is String for %#v.
+func (db *DB) GoString() string { return fmt.Sprintf("lightning.DB{path:%q}", db.Path()) }
+
+// IsReadOnly reports whether the database was opened read-only.
+func (db *DB) IsReadOnly() bool { return db.readOnly }
+
+// Logger returns the logger that Open was given, or one that discards.
+func (db *DB) Logger() Logger {
+	if db == nil || db.logger == nil {
+		return discardLogger()
+	}
+	return db.logger
+}
+
+// Info returns the address of the mapping and the page size in bytes.
+func (db *DB) Info() *Info {
+	if !db.isOpen() {
+		return &Info{}
+	}
+	return &Info{Data: db.data.Base(), PageSize: db.pageSize}
+}
+
+func (db *DB) isOpen() bool { return db.published.Load() != nil && !db.closing.Load() }
+
+// Begin starts a transaction. A read-only one sees the newest durable state
+// and never waits; a writable one waits until the one before it has committed
+// or rolled back. Every transaction must be ended with Commit or Rollback.
+func (db *DB) Begin(writable bool) (*Tx, error) {
+	return db.BeginContext(context.Background(), writable)
+}
+
+// BeginContext is Begin that gives up waiting when ctx ends. A writable
+// transaction whose context has ended cannot be committed.
+func (db *DB) BeginContext(ctx context.Context, writable bool) (*Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if writable {
+		return db.beginWrite(ctx)
+	}
+	return db.beginRead()
+}
+
+func (db *DB) beginRead() (*Tx, error) {
+	snap := db.published.Load()
+	if snap == nil || db.closing.Load() {
+		return nil, ErrDatabaseNotOpen
+	}
+	slot := db.readers.enter(snap.meta.TxID)
+	for {
+		if db.closing.Load() {
+			db.leave(slot)
+			return nil, ErrDatabaseNotOpen
+		}
+		// A flush that did not see the slot published before it looked.
+		now := db.published.Load()
+		if now == snap {
+			break
+		}
+		snap = now
+		slot.move(snap.meta.TxID)
+	}
+	tx := &Tx{db: db, id: snap.meta.TxID, snap: snap, slot: slot}
+	tx.rootAt(stateOf(&snap.meta))
+	return tx, nil
+}
+
+func (tx *Tx) rootAt(s state) {
+	tx.root.FillPercent = DefaultFillPercent
+	tx.root.tx = tx
+	tx.root.sequence = s.sequence
+	tx.root.tree = tree{tx: tx, root: s.root, count: s.count, fill: DefaultFillPercent}
+}
+
+func (db *DB) leave(slot *readerSlot) {
+	slot.leave()
+	if db.closing.Load() {
+		select {
+		case db.drained <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (db *DB) endRead(tx *Tx) {
+	db.leave(tx.slot)
+	db.gauges.noteTx(db, tx)
+}
+
+func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
+	switch {
+	case !db.isOpen():
+		return nil, ErrDatabaseNotOpen
+	case db.readOnly:
+		return nil, ErrDatabaseReadOnly
+	}
+	select {
+	case db.writer <- struct{}{}:
+	default:
+		select {
+		case db.writer <- struct{}{}:
+		case <-db.closed:
+			return nil, ErrDatabaseNotOpen
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if db.closing.Load() {
+		<-db.writer
+		return nil, ErrDatabaseNotOpen
+	}
+	if err := db.poisoned(); err != nil {
+		<-db.writer
+		return nil, err
+	}
+	if db.pendingBytes() > maxPendingBytes {
+		db.drain()
+	}
+	tx := &Tx{db: db, writable: true, ctx: ctx, snap: db.published.Load(), began: time.Now()}
+	db.mu.Lock()
+	tx.epoch = db.epoch
+	tip := db.tip
+	db.mu.Unlock()
+	tx.id = tip.id + 1
+	tx.rootAt(tip)
+	return tx, nil
+}
+
+func (db *DB) pendingBytes() int {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.pending == nil {
+		return 0
+	}
+	return db.pending.pages * db.pageSize
+}
+
+// endWrite releases the writer lock.
+func (db *DB) endWrite(tx *Tx) {
+	db.gauges.noteTx(db, tx)
+	<-db.writer
+}
+
+// View runs fn in a read-only transaction. It returns fn's error, or that of
+// Tx.Err. A panic of fn ends the transaction and goes on; a fault of the
+// mapped file inside fn comes back as an error.
+func (db *DB) View(fn func(*Tx) error) error {
+	return db.ViewContext(context.Background(), fn)
+}
+
+// ViewContext is View that does not begin when ctx has ended.
+func (db *DB) ViewContext(ctx context.Context, fn func(*Tx) error) error {
+	tx, err := db.BeginContext(ctx, false)
+	if err != nil {
+		return err
+	}
+	tx.managed = true
+	defer tx.rollback()
+	if err := tx.run(fn); err != nil {
+		return err
+	}
+	return tx.Err()
+}
+
+// Update runs fn in a writable transaction and commits it. When fn returns an
+// error or panics, its changes alone are dropped and the error is returned or
+// the panic goes on. Concurrent Updates share one flush.
+func (db *DB) Update(fn func(*Tx) error) error {
+	return db.UpdateContext(context.Background(), fn)
+}
+
+// UpdateContext is Update that gives up when ctx ends, until the transaction
+// is sealed: from then on only the disk decides.
+func (db *DB) UpdateContext(ctx context.Context, fn func(*Tx) error) error {
+	tx, err := db.BeginContext(ctx, true)
+	if err != nil {
+		return err
+	}
+	tx.managed = true
+	defer tx.rollback()
+	if err := tx.run(fn); err != nil {
+		return err
+	}
+	if err := tx.commit(); err != nil {
+		return err
+	}
+	return db.strictCheck()
+}
+
+// run calls fn with faults of the mapping turned into errors.
+func (tx *Tx) run(fn func(*Tx) error) (err error) {
+	defer tx.unguardErr(debug.SetPanicOnFault(true), &err)
+	return fn(tx)
+}
+
+// Sync makes every commit durable that has returned. It is for NoSync and
+// Periodic; in Sync mode there is nothing left to do.
+func (db *DB) Sync() error {
+	if !db.isOpen() {
+		return ErrDatabaseNotOpen
+	}
+	if db.readOnly {
+		return nil
+	}
+	db.flusher <- struct{}{}
+	defer func() { <-db.flusher }()
+	return db.syncLocked()
+}
+
+// syncLocked advances D to the newest written transaction, whose slot then is
+// the one that is kept. The caller holds the flush lock.
+func (db *DB) syncLocked() error {
+	if err := db.poisoned(); err != nil {
+		return err
+	}
+	if db.durable == db.written {
+		return nil
+	}
+	if err := db.file.Sync(fsync.OpSync); err != nil {
+		return db.poison(fmt.Errorf("sync transaction %d: %w", db.written, err))
+	}
+	db.durable = db.written
+	db.durableSlot = 1 - db.durableSlot
+	return nil
+}
+
+// durability returns the mode of the next commit.
+func (db *DB) durability() Durability {
+	if db.NoSync {
+		return NoSync
+	}
+	return db.mode
+}
+
+// syncEvery makes commits durable every d until the database is closed.
+func (db *DB) syncEvery(d time.Duration) {
+	defer db.syncer.Done()
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-db.closed:
+			return
+		case <-t.C:
+		}
+		db.flusher <- struct{}{}
+		err := db.syncLocked()
+		<-db.flusher
+		if err != nil && !errors.Is(err, ErrPoisoned) {
+			db.noteFailure(err)
+		}
+	}
+}
+
+// poison makes all later writes fail: what is on disk is unknown.
+func (db *DB) poison(cause error) error {
+	err := fmt.Errorf("%w: %w; the outcome of the last commits is unknown: close the database, check the disk and open it again", ErrPoisoned, cause)
+	db.failed.CompareAndSwap(nil, &err)
+	return err
+}
+
+func (db *DB) poisoned() error {
+	if p := db.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// noteFailure tells the logger what went wrong.
+func (db *DB) noteFailure(err error) { db.Logger().Errorf("%s: %v", db.path, err) }

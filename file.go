@@ -1,0 +1,108 @@
+package lightning
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/page"
+)
+
+// minGrowth is the smallest step in bytes by which the file grows.
+const minGrowth = 256 << 10
+
+func (db *DB) offset(id page.ID) int64 { return int64(id) * int64(db.pageSize) }
+
+// maxPages returns how many pages the file may have, 0 = no limit.
+func (db *DB) maxPages() uint64 {
+	if db.MaxSize <= 0 {
+		return 0
+	}
+	return uint64(db.MaxSize / db.pageSize)
+}
+
+// growth returns by how many pages a file of the given length grows: a quarter,
+// within minGrowth and AllocSize.
+func (db *DB) growth(pages uint64) uint64 {
+	step := pages * uint64(db.pageSize) / 4
+	step = min(max(step, minGrowth), uint64(max(db.AllocSize, minGrowth)))
+	return step / uint64(db.pageSize)
+}
+
+// reach makes the file long enough for end pages, and durably so: a crash must
+// not leave a meta that refers past the end of the file. A full disk is met
+// here, before anything is written.
+func (db *DB) reach(end uint64) error {
+	have := db.filePages.Load()
+	if end <= have {
+		return nil
+	}
+	want := max(end, have+db.growth(have))
+	if limit := db.maxPages(); limit > 0 {
+		want = max(end, min(want, limit))
+	}
+	err := db.file.Grow(fsync.OpGrow, int64(want)*int64(db.pageSize))
+	if err != nil && want > end {
+		want = end
+		err = db.file.Grow(fsync.OpGrow, int64(want)*int64(db.pageSize))
+	}
+	if err != nil {
+		return fmt.Errorf("grow to %d pages of %d bytes: %w; free space on the device or delete data", want, db.pageSize, err)
+	}
+	if db.durability().every == 0 && !db.NoGrowSync {
+		if err := db.file.SyncFull(fsync.OpGrowSync); err != nil {
+			return db.poison(fmt.Errorf("sync after growing: %w", err))
+		}
+	}
+	if err := db.data.Extend(int64(want) * int64(db.pageSize)); err != nil {
+		return fmt.Errorf("map the grown file: %w", err)
+	}
+	db.verified.reach(page.ID(want))
+	db.filePages.Store(want)
+	return nil
+}
+
+// shrink gives free pages at the end of the file back to the device, when
+// neither meta slot nor any reader's snapshot reaches them. The caller holds
+// the flush lock.
+func (db *DB) shrink() {
+	for _, snap := range db.readers.snapshots() {
+		if !slices.ContainsFunc(db.slots[:], func(s slotState) bool { return s.tx == snap }) {
+			return // its end is not known to be below
+		}
+	}
+	end := uint64(max(db.slots[0].end, db.slots[1].end))
+	want := end + db.growth(end)
+	if have := db.filePages.Load(); have <= want+db.growth(end) {
+		return
+	}
+	db.truncate(want)
+}
+
+// truncate cuts the file to the given number of pages. Failure costs space
+// only.
+func (db *DB) truncate(pages uint64) {
+	before := db.filePages.Load()
+	db.filePages.Store(pages)
+	if err := db.file.Truncate(fsync.OpTruncate, int64(pages)*int64(db.pageSize)); err != nil {
+		db.filePages.Store(before)
+		db.Logger().Warningf("%s: give back free space: %v", db.path, err)
+	}
+}
+
+// eraseRejected durably erases a newer meta that Open rejected, before pages
+// that would make it acceptable can be written (rule D).
+func (db *DB) eraseRejected() error {
+	if !db.rejected {
+		return nil
+	}
+	var zeros [page.MetaSize]byte
+	if err := db.file.WriteAt(fsync.OpErase, zeros[:], int64(1-db.durableSlot)*int64(db.pageSize)); err != nil {
+		return db.poison(fmt.Errorf("erase rejected meta: %w", err))
+	}
+	if err := db.file.Sync(fsync.OpEraseSync); err != nil {
+		return db.poison(fmt.Errorf("sync the erased meta: %w", err))
+	}
+	db.rejected = false
+	return nil
+}

@@ -1,0 +1,351 @@
+package lightning
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lightning-db/lightning/arch"
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/page"
+)
+
+// flush writes one group. Its stages run in the order of run, under the flush
+// lock; nothing refers to what they write before the meta page does.
+type flush struct {
+	db     *DB
+	g      *group
+	tx     page.TxID
+	edit   *spaceEdit
+	levels [][]*node // nodes to write; those of a level refer to lower levels only
+	pages  int
+
+	slab  []byte      // images of branches and leaves, stamped and hashed
+	used  int         // bytes of slab in use
+	queue []pageWrite // waiting to be written
+}
+
+type pageWrite struct {
+	id  page.ID
+	buf []byte
+}
+
+// largeTx is how many dirty pages make a transaction large: its pages are
+// synced before the meta, so that Open need not validate them.
+const largeTx = 16 << 10
+
+// slabPages bounds the memory for images on their way to disk.
+const slabPages = 1024
+
+// flush writes the group and publishes it. On error nothing refers to what was
+// written; if the error came from a sync or the meta page the database is
+// poisoned, because what is on disk is unknown (rule E).
+func (db *DB) flush(g *group) error {
+	f := &flush{db: db, g: g, tx: g.tip.id}
+	began := time.Now()
+	err := f.run()
+	g.took = time.Since(began)
+	db.gauges.noteFlush(db, g)
+	if f.slab != nil {
+		db.slabs.put(f.slab)
+	}
+	return err
+}
+
+func (f *flush) run() error {
+	db := f.db
+	if err := db.eraseRejected(); err != nil {
+		return err
+	}
+	if err := db.space.advance(db.durable, db.written, db.readers.snapshots()); err != nil {
+		return err
+	}
+	f.edit = db.space.edit(f.tx, db.maxPages())
+	var m *page.Meta
+	err := db.guarded(func() (err error) {
+		m, err = f.writePages()
+		return err
+	})
+	if err != nil {
+		if undo := f.edit.rollback(); undo != nil {
+			return db.poison(fmt.Errorf("%w, and undoing it: %w", err, undo))
+		}
+		return err
+	}
+	// From here the commit either stands or its outcome is unknown.
+	if err := f.writeMeta(m); err != nil {
+		return db.poison(err)
+	}
+	f.edit.commit()
+	f.publish(m)
+	return nil
+}
+
+// writePages places, hashes and writes all pages of the group and of the space
+// map, and returns the meta that refers to them.
+func (f *flush) writePages() (*page.Meta, error) {
+	db, g := f.db, f.g
+	root := g.tip.root.settle()
+	if root.n != nil {
+		f.collect(root.n)
+	}
+	g.checkSealed()
+	if err := f.place(); err != nil {
+		return nil, err
+	}
+	if err := f.free(); err != nil {
+		return nil, err
+	}
+	if err := db.reach(db.space.free.end()); err != nil {
+		return nil, err
+	}
+	if err := f.writeNodes(); err != nil {
+		return nil, err
+	}
+	if err := f.edit.finish(); err != nil {
+		return nil, err
+	}
+	if err := db.reach(db.space.free.end()); err != nil {
+		return nil, err
+	}
+	f.queue = append(f.queue, f.edit.pages...)
+	if err := f.drain(); err != nil {
+		return nil, err
+	}
+	return f.meta(root), nil
+}
+
+func (f *flush) meta(root handle) *page.Meta {
+	db, e := f.db, f.edit
+	m := db.published.Load().meta
+	m.TxID = f.tx
+	m.DurableTx = db.durable
+	m.End = page.ID(db.space.free.end())
+	m.Root = page.Bucket{Root: root.ref, Sequence: f.g.tip.sequence, Count: f.g.tip.count}
+	if root.n != nil {
+		m.Root.Root = root.n.ref
+	}
+	m.Space, m.Inline, m.SpaceLog, m.LogPages = e.top, e.inline, page.Ref{}, uint32(len(e.log))
+	if len(e.log) > 0 {
+		m.SpaceLog = e.log[len(e.log)-1]
+	}
+	m.SpaceFree = db.space.free.freePages()
+	return &m
+}
+
+// collect sorts n and the unwritten nodes below it into levels and returns n's.
+func (f *flush) collect(n *node) int {
+	level := 0
+	if len(n.kids) > 0 {
+		var buf [3]page.RefAt
+		img := n.img()
+		for i := range img.Count() {
+			for _, at := range img.Refs(i, &buf) {
+				if k, ok := page.GetRef(n.buf[at.Offset:]).Pending(); ok && !n.kids[k].final() {
+					level = max(level, f.collect(n.kids[k])+1)
+				}
+			}
+		}
+	}
+	for len(f.levels) <= level {
+		f.levels = append(f.levels, nil)
+	}
+	f.levels[level] = append(f.levels[level], n)
+	f.pages += len(n.buf) / f.db.pageSize
+	return level
+}
+
+// place gives every node its page number: single pages next to each other,
+// in the order in which they are written.
+func (f *flush) place() error {
+	singles := 0
+	for _, nodes := range f.levels {
+		for _, n := range nodes {
+			if len(n.buf) == f.db.pageSize {
+				singles++
+			}
+		}
+	}
+	ids, err := f.edit.takePages(singles)
+	if err != nil {
+		return err
+	}
+	for _, nodes := range f.levels {
+		for _, n := range nodes {
+			pages := len(n.buf) / f.db.pageSize
+			if pages == 1 {
+				n.ref = page.Ref{ID: ids[0], Birth: f.tx}
+				ids = ids[1:]
+				continue
+			}
+			id, _, err := f.edit.take(uint64(pages), true)
+			if err != nil {
+				return err
+			}
+			n.ref = page.Ref{ID: id, Birth: f.tx}
+		}
+	}
+	return nil
+}
+
+// free gives up what the group's members replaced.
+func (f *flush) free() error {
+	for _, x := range f.g.freed {
+		if err := f.edit.give(x); err != nil {
+			return err
+		}
+	}
+	for _, n := range f.g.late {
+		x := extent{n.ref.ID, len(n.buf) / f.db.pageSize, n.ref.Birth}
+		if err := f.edit.give(x); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeNodes hashes the nodes level by level, so that references are known
+// when they are needed, and writes them in slabs.
+func (f *flush) writeNodes() error {
+	for _, nodes := range f.levels {
+		for len(nodes) > 0 {
+			batch := nodes[:min(len(nodes), slabPages)]
+			nodes = nodes[len(batch):]
+			if f.used+len(batch)*f.db.pageSize > len(f.slab) && f.slab != nil {
+				if err := f.drain(); err != nil {
+					return err
+				}
+			}
+			f.hash(batch)
+		}
+	}
+	return nil
+}
+
+// hash makes the final images of the nodes and queues them.
+func (f *flush) hash(nodes []*node) {
+	images := make([][]byte, len(nodes))
+	for i, n := range nodes {
+		if len(n.buf) == f.db.pageSize && page.TypeOf(n.buf) <= page.TypeLeaf {
+			b := f.image()
+			// A copy: the next writer may be reading the node.
+			copy(b, n.buf)
+			n.resolve(b)
+			images[i] = b
+		} else {
+			images[i] = n.buf
+		}
+		page.Stamp(images[i], n.ref.ID, f.tx)
+	}
+	sums := make([]arch.Digest, len(nodes))
+	f.db.hasher.SumMany(images, sums)
+	for i, n := range nodes {
+		n.ref.Digest = page.Digest(sums[i])
+		f.queue = append(f.queue, pageWrite{n.ref.ID, images[i]})
+	}
+}
+
+// image returns room for one page image; writeNodes made sure that there is.
+func (f *flush) image() []byte {
+	size := f.db.pageSize
+	if f.slab == nil {
+		f.slab = f.db.slabs.get(min(f.pages, slabPages) * size)
+	}
+	b := f.slab[f.used : f.used+size]
+	f.used += size
+	return b
+}
+
+// resolve replaces the pending references in b, a copy of n's image, by those
+// of the pages that the kids were given.
+func (n *node) resolve(b []byte) {
+	if len(n.kids) == 0 {
+		return
+	}
+	var buf [3]page.RefAt
+	img := page.Node(b)
+	for i := range img.Count() {
+		for _, at := range img.Refs(i, &buf) {
+			if k, ok := page.GetRef(b[at.Offset:]).Pending(); ok {
+				page.PutRef(b[at.Offset:], n.kids[k].ref)
+			}
+		}
+	}
+}
+
+// drain writes the queued pages, neighbours together.
+func (f *flush) drain() error {
+	db := f.db
+	slices.SortFunc(f.queue, func(a, b pageWrite) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	var bufs [][]byte
+	for i := 0; i < len(f.queue); {
+		start := f.queue[i].id
+		next := start
+		bufs = bufs[:0]
+		for ; i < len(f.queue) && f.queue[i].id == next; i++ {
+			db.verified.clear(next)
+			bufs = append(bufs, f.queue[i].buf)
+			next += page.ID(len(f.queue[i].buf) / db.pageSize)
+		}
+		if err := db.file.WriteAtv(fsync.OpPageWrite, bufs, db.offset(start)); err != nil {
+			return fmt.Errorf("write pages %d to %d: %w", start, next-1, err)
+		}
+		f.g.writes++
+	}
+	f.queue = f.queue[:0]
+	f.used = 0
+	return nil
+}
+
+// writeMeta writes the meta page into the slot that does not hold the durable
+// state (rule B) and makes the commit durable as the mode demands.
+func (f *flush) writeMeta(m *page.Meta) error {
+	db := f.db
+	sync := db.durability().every == 0
+	if sync && f.pages > largeTx {
+		if err := db.file.Sync(fsync.OpPageSync); err != nil {
+			return fmt.Errorf("sync pages of transaction %d: %w", f.tx, err)
+		}
+		m.DurableTx = m.TxID
+	}
+	slot := 1 - db.durableSlot
+	if err := db.writeMetaSlot(slot, m); err != nil {
+		return err
+	}
+	db.written = f.tx
+	db.slots[slot] = slotState{m.TxID, m.End}
+	f.g.writes++
+	if !sync {
+		return nil
+	}
+	if err := db.file.Sync(fsync.OpSync); err != nil {
+		return fmt.Errorf("sync transaction %d: %w", f.tx, err)
+	}
+	db.durable, db.durableSlot = f.tx, slot
+	return nil
+}
+
+// publish makes the commit visible.
+func (f *flush) publish(m *page.Meta) {
+	db := f.db
+	db.published.Store(&snapshot{meta: *m})
+	db.endPages.Store(uint64(m.End))
+	f.g.flushed.Store(true)
+	db.gauge()
+	db.shrink()
+}
+
+// writeMetaSlot writes one meta slot. A failure poisons, see flush.run.
+func (db *DB) writeMetaSlot(slot int, m *page.Meta) error {
+	var b [page.MetaSize]byte
+	page.EncodeMeta(b[:], m, db.hasher)
+	if err := db.file.WriteAt(fsync.OpMetaWrite, b[:], int64(slot)*int64(db.pageSize)); err != nil {
+		return fmt.Errorf("write meta page %d of transaction %d: %w", slot, m.TxID, err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package fsync
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	directAlign = 4096      // alignment that direct reads keep; no device in use wants more
+	bounceBytes = 256 << 10 // bytes that one direct read takes at most
+)
+
+// medium reads past the page cache through a second descriptor with
+// O_DIRECT, opened by the first read. File systems without direct reads get
+// the pages dropped from the cache before a plain read; pages that are
+// dirty, or mapped and in use, stay in the cache then.
+type medium struct {
+	once sync.Once
+	file *os.File    // nil if there is no direct way
+	off  atomic.Bool // a direct read was refused
+}
+
+func (m *medium) read(f *osFile, p []byte, off int64) error {
+	m.once.Do(func() { m.file = openDirect(f) })
+	if m.file != nil && !m.off.Load() {
+		err := m.readDirect(p, off)
+		if err != unix.EINVAL {
+			return err
+		}
+		m.off.Store(true)
+	}
+	err := f.control(func(fd uintptr) error {
+		start := off &^ (directAlign - 1)
+		return unix.Fadvise(int(fd), start, off+int64(len(p))-start, unix.FADV_DONTNEED)
+	})
+	if err != nil {
+		return fmt.Errorf("drop cached pages: %w", err)
+	}
+	return f.readFull(p, off)
+}
+
+func (m *medium) close() error {
+	m.once.Do(func() {}) // from now on nothing opens it
+	if m.file == nil {
+		return nil
+	}
+	return opError(OpClose, m.file.Name(), noOffset, m.file.Close())
+}
+
+// openDirect opens f's file again, for direct reads. It returns nil where
+// that cannot be had: the caller has another way.
+func openDirect(f *osFile) *os.File {
+	var d *os.File
+	err := f.control(func(fd uintptr) (err error) {
+		d, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_DIRECT, 0)
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return d
+}
+
+// readDirect fills p by aligned reads into a bounce buffer.
+func (m *medium) readDirect(p []byte, off int64) error {
+	b := bouncePool.Get().(*bounce)
+	defer bouncePool.Put(b)
+	for len(p) > 0 {
+		start := off &^ (directAlign - 1)
+		skip := int(off - start)
+		want := min(skip+len(p), bounceBytes)
+		buf := b.aligned[:(want+directAlign-1)&^(directAlign-1)]
+		n, err := m.pread(buf, start)
+		if err != nil {
+			return err
+		}
+		got := min(n, want) - skip
+		if got > 0 {
+			copy(p, buf[skip:skip+got])
+			p, off = p[got:], off+int64(got)
+		}
+		// A read that ends off a block boundary, or brings nothing, has met
+		// the end of the file.
+		if len(p) > 0 && (got <= 0 || n%directAlign != 0) {
+			return io.ErrUnexpectedEOF
+		}
+	}
+	return nil
+}
+
+// pread is one system call: os.File would follow a read that the end of the
+// file cut short with one that is not aligned.
+func (m *medium) pread(buf []byte, off int64) (n int, err error) {
+	raw, err := m.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = control(raw, func(fd uintptr) error {
+		return retryEINTR(func() (err error) {
+			n, err = unix.Pread(int(fd), buf, off)
+			return err
+		})
+	})
+	return n, err
+}
+
+// bounce is a buffer for direct reads. Heap memory does not move, so the
+// aligned part stays aligned.
+type bounce struct{ aligned []byte }
+
+var bouncePool = sync.Pool{New: func() any {
+	b := make([]byte, bounceBytes+directAlign)
+	addr := reflect.ValueOf(b).Pointer()
+	pad := int(-addr & (directAlign - 1))
+	return &bounce{b[pad : pad+bounceBytes]}
+}}

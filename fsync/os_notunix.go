@@ -1,0 +1,5 @@
+//go:build !unix
+
+package fsync
+
+const openNonblock = 0

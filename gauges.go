@@ -1,0 +1,60 @@
+package lightning
+
+import "sync/atomic"
+
+// gauges are the numbers of DB.Stats. Counters of transactions are added when
+// they end, without a lock.
+type gauges struct {
+	tx      TxStats
+	free    atomic.Int64 // pages that may be reused
+	pending atomic.Int64 // freed pages that may not be reused yet
+	mapSize atomic.Int64 // bytes that the map of free pages takes in the file
+}
+
+// noteTx adds the counters of a transaction that ended.
+func (g *gauges) noteTx(db *DB, tx *Tx) {
+	if !db.options.NoStatistics {
+		g.tx.add(&tx.stats)
+	}
+}
+
+// noteFlush adds the counters of a flush.
+func (g *gauges) noteFlush(db *DB, of *group) {
+	if !db.options.NoStatistics {
+		g.tx.IncWrite(of.writes)
+		g.tx.IncWriteTime(of.took)
+	}
+}
+
+// gauge takes the numbers of the space map. The caller holds the flush lock.
+func (db *DB) gauge() {
+	f := db.space.free
+	db.gauges.free.Store(int64(f.readyPages()))
+	db.gauges.pending.Store(int64(f.freePages() - f.readyPages()))
+	pages := len(db.space.log) + len(db.space.index)
+	for _, e := range db.space.entries {
+		if !e.Ref.IsZero() {
+			pages++
+		}
+	}
+	db.gauges.mapSize.Store(int64(pages * db.pageSize))
+}
+
+// Stats returns the database's counters and gauges. With Options.NoStatistics
+// all are zero.
+func (db *DB) Stats() Stats {
+	if db.options.NoStatistics {
+		return Stats{}
+	}
+	open, started := db.readers.counts()
+	free, pending := int(db.gauges.free.Load()), int(db.gauges.pending.Load())
+	return Stats{
+		TxStats:       db.gauges.tx.snapshot(),
+		FreePageN:     free,
+		PendingPageN:  pending,
+		FreeAlloc:     (free + pending) * db.pageSize,
+		FreelistInuse: int(db.gauges.mapSize.Load()),
+		TxN:           started,
+		OpenTxN:       open,
+	}
+}

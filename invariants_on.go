@@ -1,0 +1,6 @@
+//go:build invariants
+
+package lightning
+
+// invariants enables costly checks of what must always hold.
+const invariants = true

@@ -1,0 +1,191 @@
+package lightning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/lightning-db/lightning/arch"
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/mmap"
+	"github.com/lightning-db/lightning/page"
+)
+
+// Open opens the database at path, creating it with the given mode if it does
+// not exist and the options are not read-only. nil options stand for
+// DefaultOptions. The file stays locked until Close: exclusively, or shared
+// with other readers if opened read-only.
+//
+// Opening validates what the last commit wrote and replays and repairs
+// nothing, so it takes the same time whatever the size of the file and however
+// it was closed. It fails with an *OpenError that names the path and what to do
+// about ErrInvalid, ErrVersionMismatch, ErrChecksum, ErrIntegrityKey,
+// ErrTimeout, ErrNotRegular or an error of the file system; the file is then as
+// it was.
+func Open(path string, mode os.FileMode, options *Options) (*DB, error) {
+	if options == nil {
+		options = DefaultOptions
+	}
+	db := newDB(path, options)
+	if err := db.recover(mode); err != nil {
+		if db.data != nil {
+			err = errors.Join(err, db.data.Close())
+		}
+		if db.file != nil {
+			err = errors.Join(err, db.file.Close())
+		}
+		return nil, openError(path, err)
+	}
+	if db.mode.every > 0 && !db.readOnly {
+		db.syncer.Add(1)
+		go db.syncEvery(db.mode.every)
+	}
+	return db, nil
+}
+
+func newDB(path string, o *Options) *DB {
+	db := &DB{
+		NoSync:          o.NoSync || o.Durability == NoSync,
+		NoFreelistSync:  o.NoFreelistSync,
+		FreelistType:    o.FreelistType,
+		NoGrowSync:      o.NoGrowSync,
+		PreLoadFreelist: o.PreLoadFreelist,
+		MmapFlags:       o.MmapFlags,
+		MaxBatchSize:    defaultMaxBatchSize,
+		MaxBatchDelay:   defaultMaxBatchDelay,
+		AllocSize:       defaultAllocSize,
+		MaxSize:         o.MaxSize,
+		Mlock:           o.Mlock,
+
+		path:     path,
+		options:  *o,
+		logger:   o.Logger,
+		verify:   o.Verify,
+		readOnly: o.ReadOnly,
+		mode:     o.Durability,
+		closed:   make(chan struct{}),
+		ended:    make(chan struct{}),
+		drained:  make(chan struct{}, 1),
+		writer:   make(chan struct{}, 1),
+		flusher:  make(chan struct{}, 1),
+	}
+	if db.mode == NoSync {
+		db.mode = Sync // NoSync itself is the field, which can be changed
+	}
+	return db
+}
+
+const defaultAllocSize = 16 << 20
+
+// openFile opens the file of the database.
+func (db *DB) openFile(mode os.FileMode) error {
+	flag := os.O_RDWR | os.O_CREATE
+	if db.readOnly {
+		flag = os.O_RDONLY
+	}
+	f, err := fsync.Open(db.path, flag, mode, db.options.OpenFile)
+	if err != nil {
+		return err
+	}
+	if db.options.wrapFile != nil {
+		f = db.options.wrapFile(f)
+	}
+	db.file = f
+	return nil
+}
+
+// lockFile takes the lock between processes.
+func (db *DB) lockFile() error {
+	err := fsync.Lock(context.Background(), db.file, !db.readOnly, db.options.Timeout)
+	if errors.Is(err, fsync.ErrLockTimeout) {
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return err
+}
+
+// useKey derives the keys of the file from its id and the user's key.
+func (db *DB) useKey(fileID [16]byte) (keyCheck [16]byte) {
+	key := arch.DeriveKey("lightning-db 2026 page digests v1", db.options.IntegrityKey, fileID[:])
+	check := arch.DeriveKey("lightning-db 2026 key check v1", key[:])
+	db.hasher = arch.NewHasher(key)
+	return [16]byte(check[:16])
+}
+
+// usePageSize settles what depends on the page size.
+func (db *DB) usePageSize(n int) {
+	db.pageSize = n
+	db.buffers.size = n
+}
+
+// mapFile maps the file.
+func (db *DB) mapFile(size int64) error {
+	if db.file.OSFile() == nil {
+		return fmt.Errorf("%w: no file to map", ErrInvalidMapping)
+	}
+	m, err := mmap.New(db.file.OSFile(), size, mmap.Options{Populate: populate(db.MmapFlags), Lock: db.Mlock})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidMapping, err)
+	}
+	db.data = m
+	db.filePages.Store(uint64(size / int64(db.pageSize)))
+	db.verified.reach(page.ID(db.filePages.Load()))
+	return nil
+}
+
+// Close ends the database: it waits until open transactions have ended, lets
+// new ones fail with ErrDatabaseNotOpen, makes everything durable and releases
+// file and memory. Slices of transactions are invalid afterwards. A second
+// Close does nothing.
+func (db *DB) Close() error {
+	if db.published.Load() == nil {
+		return nil
+	}
+	if !db.closing.CompareAndSwap(false, true) {
+		<-db.ended
+		return nil
+	}
+	defer close(db.ended)
+	close(db.closed)
+	db.writer <- struct{}{} // never released: the last one
+	db.awaitReaders()
+	db.syncer.Wait()
+	db.flusher <- struct{}{}
+	db.flushPending()
+	err := db.settleFile()
+	return errors.Join(err, db.data.Close(), db.file.Close())
+}
+
+// awaitReaders returns when no reader is left; new ones see that the database
+// is closing.
+func (db *DB) awaitReaders() {
+	for len(db.readers.snapshots()) > 0 {
+		<-db.drained
+	}
+}
+
+// settleFile makes the last commits durable and says so in the meta, so that
+// the next Open has nothing to validate, and cuts the file to its end.
+func (db *DB) settleFile() error {
+	if db.readOnly || db.poisoned() != nil {
+		return nil
+	}
+	if db.durable != db.written {
+		if err := db.syncLocked(); err != nil {
+			return err
+		}
+		m := db.published.Load().meta
+		m.DurableTx = m.TxID
+		if err := db.writeMetaSlot(1-db.durableSlot, &m); err != nil {
+			return err
+		}
+		db.slots[1-db.durableSlot] = slotState{m.TxID, m.End}
+		if err := db.file.Sync(fsync.OpSync); err != nil {
+			return fmt.Errorf("sync on close: %w", err)
+		}
+	}
+	if end := uint64(max(db.slots[0].end, db.slots[1].end)); end < db.filePages.Load() {
+		db.truncate(end)
+	}
+	return nil
+}

@@ -1,0 +1,408 @@
+package lightning
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/page"
+)
+
+// RecoveryStage is one of the twelve stages of Open, by the names that
+// operators know from log-based databases. There is no log here: recovery only
+// validates.
+type RecoveryStage string
+
+// The stages in their order.
+const (
+	StageInitialization        RecoveryStage = "Initialization"        // open the file
+	StageLockAcquisition       RecoveryStage = "LockAcquisition"       // lock it against other processes
+	StageConfigValidation      RecoveryStage = "ConfigValidation"      // options that contradict each other
+	StageResourceCheck         RecoveryStage = "ResourceCheck"         // length of the file; create it if new
+	StageWalDiscovery          RecoveryStage = "WalDiscovery"          // read the meta slots
+	StageWalValidation         RecoveryStage = "WalValidation"         // verify them
+	StageTransactionRecovery   RecoveryStage = "TransactionRecovery"   // choose the newest state that is whole
+	StageIndexReconstruction   RecoveryStage = "IndexReconstruction"   // map the file, load the map of free pages
+	StageConsistencyValidation RecoveryStage = "ConsistencyValidation" // verify the root
+	StageResourceCleanup       RecoveryStage = "ResourceCleanup"       // drop what recovery held
+	StageDatabaseUnlock        RecoveryStage = "DatabaseUnlock"        // let transactions in
+	StageFinalization          RecoveryStage = "Finalization"          // done
+)
+
+// RecoveryProgress tells how far Open is.
+type RecoveryProgress struct {
+	Stage   RecoveryStage
+	Percent float64 // of all stages, 0 to 100
+	Pages   int     // validated so far in TransactionRecovery
+}
+
+// candidate is a meta slot that could be opened.
+type candidate struct {
+	slot int
+	meta *page.Meta
+}
+
+// recovery is the state of an Open under way.
+type recovery struct {
+	db      *DB
+	size    int64
+	slots   [2]candidate // meta is nil where the slot is not valid
+	faults  [2]error     // why
+	chosen  candidate
+	synced  bool
+	percent float64
+}
+
+// recover runs the stages of Open.
+func (db *DB) recover(mode os.FileMode) error {
+	r := &recovery{db: db}
+	stages := []struct {
+		name RecoveryStage
+		run  func() error
+	}{
+		{StageInitialization, func() error { return db.openFile(mode) }},
+		{StageLockAcquisition, db.lockFile},
+		{StageConfigValidation, r.checkConfig},
+		{StageResourceCheck, r.checkSize},
+		{StageWalDiscovery, r.discover},
+		{StageWalValidation, r.judge},
+		{StageTransactionRecovery, r.choose},
+		{StageIndexReconstruction, r.loadSpace},
+		{StageConsistencyValidation, r.checkRoot},
+		{StageResourceCleanup, func() error { return nil }},
+		{StageDatabaseUnlock, r.publish},
+		{StageFinalization, func() error { return nil }},
+	}
+	for i, s := range stages {
+		r.percent = float64(i) * 100 / float64(len(stages))
+		r.report(s.name, 0)
+		if err := s.run(); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	r.percent = 100
+	r.report(StageFinalization, 0)
+	return nil
+}
+
+func (r *recovery) report(stage RecoveryStage, pages int) {
+	if fn := r.db.options.OnRecovery; fn != nil {
+		fn(RecoveryProgress{Stage: stage, Percent: r.percent, Pages: pages})
+	}
+}
+
+func (r *recovery) checkConfig() error {
+	o := &r.db.options
+	if o.PageSize != 0 && !page.ValidSize(o.PageSize) {
+		return fmt.Errorf("page size %d: want a power of two from %d to %d", o.PageSize, page.MinSize, page.MaxSize)
+	}
+	if o.Verify > VerifyNever {
+		return fmt.Errorf("no such Verify: %d", o.Verify)
+	}
+	return nil
+}
+
+// checkSize creates the database in an empty file.
+func (r *recovery) checkSize() (err error) {
+	if r.size, err = r.db.file.Size(); err != nil {
+		return err
+	}
+	unfinished, err := r.unfinished()
+	if err != nil {
+		return err
+	}
+	if !unfinished {
+		return nil
+	}
+	if r.db.readOnly {
+		return fmt.Errorf("%w: the file is empty", ErrInvalid)
+	}
+	if err := r.db.create(); err != nil {
+		return err
+	}
+	r.size, err = r.db.file.Size()
+	return err
+}
+
+// unfinished reports whether the file is empty, or what a crash within create
+// left: two pages of nothing but zeros and at most the first meta slot. Open
+// never returned for it, so no data can be lost.
+func (r *recovery) unfinished() (bool, error) {
+	if r.size == 0 {
+		return true, nil
+	}
+	if r.size != 2*int64(r.db.newPageSize()) {
+		return false, nil
+	}
+	b := make([]byte, r.size)
+	if _, err := r.db.file.ReadAt(fsync.OpMetaRead, b, 0); err != nil && err != io.EOF {
+		return false, err
+	}
+	head := min(len(b), len(page.Magic))
+	if !bytes.Equal(b[:head], page.Magic[:head]) && !allZero(b[:head]) {
+		return false, nil
+	}
+	return allZero(b[min(len(b), page.MetaSize):]), nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// newPageSize returns the page size of a file to be created.
+func (db *DB) newPageSize() int {
+	if db.options.PageSize != 0 {
+		return db.options.PageSize
+	}
+	return DefaultPageSize
+}
+
+// create writes the two meta slots of an empty database, the first durably
+// before the second: a file with only the first is unfinished.
+func (db *DB) create() error {
+	size := db.newPageSize()
+	db.usePageSize(size)
+	m := page.Meta{PageSize: size, End: 2}
+	if len(db.options.IntegrityKey) > 0 {
+		m.Flags |= page.MetaIntegrityKey
+	}
+	if _, err := rand.Read(m.FileID[:]); err != nil {
+		return err
+	}
+	m.KeyCheck = db.useKey(m.FileID)
+	if err := db.file.Truncate(fsync.OpTruncate, 0); err != nil {
+		return err
+	}
+	if err := db.file.Grow(fsync.OpGrow, 2*int64(size)); err != nil {
+		return err
+	}
+	for slot := range 2 {
+		m.TxID, m.DurableTx = page.TxID(slot), page.TxID(slot)
+		if err := db.writeMetaSlot(slot, &m); err != nil {
+			return err
+		}
+		if err := db.file.SyncFull(fsync.OpSync); err != nil {
+			return err
+		}
+	}
+	return fsync.SyncDir(db.file.OSFile().Name()) // Options.OpenFile may have chosen another place
+}
+
+// discover finds the page size and reads both meta slots from the medium.
+func (r *recovery) discover() error {
+	db := r.db
+	var b [page.MetaSize]byte
+	sizes := []int{0}
+	for n := page.MinSize; n <= page.MaxSize; n *= 2 {
+		sizes = append(sizes, n)
+	}
+	// Slot 0 tells the page size; if it is damaged, slot 1 is where it says.
+	var first error
+	for _, n := range sizes {
+		if int64(n)+page.MetaSize > r.size {
+			continue
+		}
+		if err := db.file.ReadMedium(fsync.OpMetaRead, b[:], int64(n)); err != nil {
+			return err
+		}
+		id, err := page.PeekMeta(b[:])
+		if err == nil && (n == 0 || id.PageSize == n) {
+			db.usePageSize(id.PageSize)
+			return r.read(id)
+		}
+		if n == 0 {
+			first = err
+		}
+	}
+	if first == nil {
+		first = page.ErrMetaMagic
+	}
+	return metaError(first)
+}
+
+// read decodes both slots with the key of the file.
+func (r *recovery) read(id page.MetaIdentity) error {
+	db := r.db
+	check := db.useKey(id.FileID)
+	for slot := range 2 {
+		off := int64(slot) * int64(db.pageSize)
+		if off+page.MetaSize > r.size {
+			r.faults[slot] = fmt.Errorf("%w: the file ends before it", page.ErrMetaMagic)
+			continue
+		}
+		var b [page.MetaSize]byte
+		if err := db.file.ReadMedium(fsync.OpMetaRead, b[:], off); err != nil {
+			return err
+		}
+		m, err := page.DecodeMeta(b[:], db.hasher, check)
+		if err == nil && (m.PageSize != db.pageSize || m.FileID != id.FileID) {
+			err = page.ErrMetaFields
+		}
+		r.slots[slot] = candidate{slot, m}
+		if r.faults[slot] = err; err != nil {
+			r.slots[slot].meta = nil
+		}
+	}
+	return nil
+}
+
+// judge fails if neither slot is valid.
+func (r *recovery) judge() error {
+	if r.slots[0].meta != nil || r.slots[1].meta != nil {
+		return nil
+	}
+	// The fault that says most: a wrong key looks like a damaged slot.
+	for _, want := range []error{page.ErrMetaKey, page.ErrMetaVersion, page.ErrMetaDigest, page.ErrMetaFields} {
+		for _, err := range r.faults {
+			if errors.Is(err, want) {
+				return metaError(err)
+			}
+		}
+	}
+	return metaError(r.faults[0])
+}
+
+func metaError(err error) error {
+	for _, m := range []struct{ from, to error }{
+		{page.ErrMetaMagic, ErrInvalid},
+		{page.ErrMetaPageSize, ErrInvalid},
+		{page.ErrMetaVersion, ErrVersionMismatch},
+		{page.ErrMetaKey, ErrIntegrityKey},
+		{page.ErrMetaDigest, ErrChecksum},
+		{page.ErrMetaFields, ErrChecksum},
+	} {
+		if errors.Is(err, m.from) {
+			return fmt.Errorf("%w: %w", m.to, err)
+		}
+	}
+	return err
+}
+
+// choose takes the newest acceptable meta (rule C), and refuses to go back
+// behind a state that is known to have been durable (rule F).
+func (r *recovery) choose() error {
+	order := []candidate{r.slots[0], r.slots[1]}
+	if newer(order[1].meta, order[0].meta) {
+		order[0], order[1] = order[1], order[0]
+	}
+	var durable page.TxID
+	var refused error
+	for _, c := range order {
+		if c.meta == nil {
+			continue
+		}
+		durable = max(durable, c.meta.DurableTx)
+		if r.chosen.meta != nil {
+			continue
+		}
+		switch err := r.accept(c.meta); {
+		case err == nil:
+			r.chosen = c
+		case errors.Is(err, ErrChecksum):
+			r.db.Logger().Warningf("%s: transaction %d was not completely written: %v", r.db.path, c.meta.TxID, err)
+			refused = err
+		default:
+			return err
+		}
+	}
+	if r.chosen.meta == nil {
+		return refused
+	}
+	if r.chosen.meta.TxID < durable {
+		return fmt.Errorf("transaction %d, known to have been durable, is damaged: %w", durable, refused)
+	}
+	return nil
+}
+
+func newer(a, b *page.Meta) bool {
+	switch {
+	case a == nil || b == nil:
+		return a != nil
+	case a.TxID != b.TxID:
+		return a.TxID > b.TxID
+	}
+	return a.DurableTx > b.DurableTx
+}
+
+// accept validates what the meta's transaction and the unproven ones before it
+// wrote, as the medium has it.
+func (r *recovery) accept(m *page.Meta) error {
+	db := r.db
+	if need := int64(m.End) * int64(db.pageSize); r.size < need {
+		return db.corrupt(uint64(r.size/int64(db.pageSize)), fmt.Sprintf("file of %d bytes is shorter than the %d its meta page says", r.size, need), nil)
+	}
+	if m.DurableTx == m.TxID {
+		return nil
+	}
+	if !db.readOnly && !r.synced {
+		// What a killed process left in the page cache goes to the medium
+		// first; what cannot is then found missing there.
+		if err := db.file.Sync(fsync.OpSync); err != nil {
+			return err
+		}
+		r.synced = true
+	}
+	v := &validation{db: db, meta: m, report: func(pages int) { r.report(StageTransactionRecovery, pages) }}
+	return v.run()
+}
+
+// loadSpace maps the file and loads the map of free pages.
+func (r *recovery) loadSpace() error {
+	db, m := r.db, r.chosen.meta
+	if err := db.mapFile(r.size); err != nil {
+		return err
+	}
+	if db.readOnly {
+		return nil
+	}
+	return db.guarded(func() (err error) {
+		db.space, err = openSpace(db, m)
+		return err
+	})
+}
+
+// checkRoot verifies the root page, so that a file without a readable root is
+// refused here and not at the first Get.
+func (r *recovery) checkRoot() error {
+	root := r.chosen.meta.Root.Root
+	if root.IsZero() {
+		return nil
+	}
+	return r.db.guarded(func() error {
+		_, err := r.db.extent(root, 1)
+		return err
+	})
+}
+
+// publish makes the chosen state the one that transactions begin with. For
+// writers it is durable: it was synced and validated from the medium.
+func (r *recovery) publish() error {
+	db, c := r.db, r.chosen
+	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
+	for i, s := range r.slots {
+		if s.meta != nil {
+			db.slots[i] = slotState{s.meta.TxID, s.meta.End}
+		}
+	}
+	other := r.slots[1-c.slot].meta
+	db.rejected = other != nil && other.TxID > c.meta.TxID
+	if db.rejected {
+		db.slots[1-c.slot] = slotState{}
+	}
+	db.tip = stateOf(c.meta)
+	db.endPages.Store(uint64(c.meta.End))
+	db.published.Store(&snapshot{meta: *c.meta})
+	if db.space != nil {
+		db.gauge()
+	}
+	return nil
+}

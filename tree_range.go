@@ -1,0 +1,242 @@
+package lightning
+
+import (
+	"github.com/lightning-db/lightning/page"
+)
+
+// walk calls fn for every branch and leaf, parents first.
+func (t *tree) walk(fn func(v view) error) error {
+	v, err := t.top()
+	if err != nil || v.img == nil {
+		return err
+	}
+	return t.walkFrom(v, fn)
+}
+
+func (t *tree) walkFrom(v view, fn func(v view) error) error {
+	if err := fn(v); err != nil || !v.img.IsBranch() {
+		return err
+	}
+	for i := range v.img.Count() {
+		child, err := t.child(v, i)
+		if err != nil {
+			return err
+		}
+		if err := t.walkFrom(child, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discardAll gives up every page of the tree and of the buckets nested in it.
+// children are the nested buckets that the transaction has opened: they know
+// better than their cells where their trees are.
+func (t *tree) discardAll(children map[string]*Bucket) error {
+	v, err := t.top()
+	if err != nil || v.img == nil || t.inline != nil {
+		return err
+	}
+	return t.discardNode(t.root, v, children)
+}
+
+func (t *tree) discardNode(h handle, v view, children map[string]*Bucket) error {
+	for i := range v.img.Count() {
+		if v.img.IsBranch() {
+			at := v.at(v.img.ChildAt(i))
+			child, err := t.load(at, v.img.Level()-1)
+			if err != nil {
+				return err
+			}
+			if err := t.discardNode(at, child, children); err != nil {
+				return err
+			}
+		} else if err := t.discardBucket(v, i, children); err != nil {
+			return err
+		}
+		t.discardCell(v, i)
+	}
+	t.tx.discard(h, 1)
+	return nil
+}
+
+// discardBucket gives up the pages of the nested bucket in cell i, if it is one.
+func (t *tree) discardBucket(v view, i int, children map[string]*Bucket) error {
+	if c := v.img.Cell(i); !c.IsBucket() {
+		return nil
+	}
+	if len(children) > 0 {
+		name, err := t.key(v, i)
+		if err != nil {
+			return err
+		}
+		if b := children[string(name)]; b != nil {
+			return b.tree.discardAll(b.children)
+		}
+	}
+	return t.tx.bucketAt(v, i).tree.discardAll(nil)
+}
+
+// removeRange deletes the keys in [from, to); nil leaves a side open. It fails
+// with ErrIncompatibleValue, before any change, if a nested bucket is among
+// them.
+func (t *tree) removeRange(from, to []byte) error {
+	v, err := t.top()
+	if err != nil || v.img == nil {
+		return err
+	}
+	if err := t.refuseBuckets(v, from, to); err != nil {
+		return err
+	}
+	root := []step{{v, 0}}
+	if err := t.own(root); err != nil {
+		return err
+	}
+	if err := t.cutRange(root[0].n, from, to); err != nil {
+		return err
+	}
+	return t.lower()
+}
+
+// span returns the cells of v that can hold keys in [from, to): [lo, hi).
+func (t *tree) span(v view, from, to []byte) (lo, hi int, err error) {
+	hi = v.img.Count()
+	found := false
+	if from != nil {
+		if lo, found, err = t.search(v, from); err != nil {
+			return 0, 0, err
+		}
+		if v.img.IsBranch() && !found {
+			lo--
+		}
+	}
+	if to != nil {
+		// In a branch the child before the first separator >= to is the last.
+		if hi, _, err = t.search(v, to); err != nil {
+			return 0, 0, err
+		}
+	}
+	return lo, hi, nil
+}
+
+// refuseBuckets fails if a nested bucket lies in the range.
+func (t *tree) refuseBuckets(v view, from, to []byte) error {
+	lo, hi, err := t.span(v, from, to)
+	if err != nil {
+		return err
+	}
+	for i := lo; i < hi; i++ {
+		if !v.img.IsBranch() {
+			if c := v.img.Cell(i); c.IsBucket() {
+				return ErrIncompatibleValue
+			}
+			continue
+		}
+		child, err := t.child(v, i)
+		if err != nil {
+			return err
+		}
+		f, e := from, to
+		if i > lo {
+			f = nil
+		}
+		if i < hi-1 {
+			e = nil
+		}
+		if err := t.refuseBuckets(child, f, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutRange deletes the keys in [from, to) below the editable node n.
+func (t *tree) cutRange(n *node, from, to []byte) error {
+	v := view{n.img(), n}
+	lo, hi, err := t.span(v, from, to)
+	if err != nil {
+		return err
+	}
+	if !v.img.IsBranch() {
+		for i := lo; i < hi; i++ {
+			t.discardCell(v, i)
+		}
+		v.img.DeleteRange(lo, hi)
+		t.count -= uint64(hi - lo)
+		return nil
+	}
+	for i := hi - 1; i >= lo; i-- {
+		f, e := from, to
+		if i > lo {
+			f = nil
+		}
+		if i < hi-1 {
+			e = nil
+		}
+		empty, err := t.cutChild(n, i, f, e)
+		if err != nil {
+			return err
+		}
+		if empty {
+			t.removeChild(n, i)
+		}
+	}
+	return nil
+}
+
+// cutChild deletes the keys in [from, to) below child i of n and reports
+// whether nothing was left, in which case the child is given up.
+func (t *tree) cutChild(n *node, i int, from, to []byte) (bool, error) {
+	nv := view{n.img(), n}
+	at := nv.img.ChildAt(i)
+	h := nv.at(at)
+	v, err := t.load(h, nv.img.Level()-1)
+	if err != nil {
+		return false, err
+	}
+	if from == nil && to == nil {
+		keys, err := t.countKeys(v)
+		if err != nil {
+			return false, err
+		}
+		t.count -= keys
+		return true, t.discardNode(h, v, nil)
+	}
+	child := v.n
+	if child == nil || child.owner != t.tx {
+		child = t.tx.shadow(v, h)
+		n.point(at, child)
+	}
+	if err := t.cutRange(child, from, to); err != nil {
+		return false, err
+	}
+	if child.img().Count() > 0 {
+		return false, nil
+	}
+	t.tx.discard(handle{n: child}, 1)
+	return true, nil
+}
+
+func (t *tree) countKeys(v view) (n uint64, err error) {
+	err = t.walkFrom(v, func(v view) error {
+		if !v.img.IsBranch() {
+			n += uint64(v.img.Count())
+		}
+		return nil
+	})
+	return n, err
+}
+
+// refs calls fn for every extent of the tree and of the buckets nested in it:
+// its reference, type and pages. Inline buckets have none.
+func refsOf(img page.Node, fn func(at page.RefAt) error) error {
+	var buf [3]page.RefAt
+	for i := range img.Count() {
+		for _, at := range img.Refs(i, &buf) {
+			if err := fn(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

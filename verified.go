@@ -1,0 +1,104 @@
+package lightning
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/lightning-db/lightning/page"
+)
+
+// verifiedSet remembers which extents this process has found good, one bit for
+// the first page of each. Readers set bits without locks; the flush clears a
+// bit before the page is written again. One bit a page: 32 KiB of memory for
+// each GiB of 4 KiB pages.
+type verifiedSet struct {
+	chunks atomic.Pointer[[]*verifiedChunk]
+}
+
+const verifiedChunkPages = 1 << 15
+
+type verifiedChunk [verifiedChunkPages / 32]atomic.Uint32
+
+// reach makes room for pages [0, end). It is called before they are referred
+// to, by one goroutine at a time.
+func (v *verifiedSet) reach(end page.ID) {
+	var chunks []*verifiedChunk
+	if p := v.chunks.Load(); p != nil {
+		chunks = *p
+	}
+	need := int((uint64(end) + verifiedChunkPages - 1) / verifiedChunkPages)
+	if len(chunks) >= need {
+		return
+	}
+	chunks = slices.Clone(chunks)
+	for len(chunks) < need {
+		chunks = append(chunks, new(verifiedChunk))
+	}
+	v.chunks.Store(&chunks)
+}
+
+func (v *verifiedSet) word(id page.ID) *atomic.Uint32 {
+	p := v.chunks.Load()
+	i := uint64(id) / verifiedChunkPages
+	if p == nil || i >= uint64(len(*p)) {
+		return nil
+	}
+	return &(*p)[i][uint64(id)%verifiedChunkPages/32]
+}
+
+func (v *verifiedSet) has(id page.ID) bool {
+	w := v.word(id)
+	return w != nil && w.Load()>>(uint64(id)%32)&1 != 0
+}
+
+func (v *verifiedSet) set(id page.ID) {
+	if w := v.word(id); w != nil {
+		w.Or(1 << (uint64(id) % 32))
+	}
+}
+
+func (v *verifiedSet) clear(id page.ID) {
+	if w := v.word(id); w != nil {
+		w.And(^uint32(1 << (uint64(id) % 32)))
+	}
+}
+
+// extent returns the extent at r, of the given number of pages, from the map.
+// It is checked against its digest when this process first touches it: every
+// byte that a read returns has passed here. The type is the caller's question.
+func (db *DB) extent(r page.Ref, pages int) ([]byte, error) {
+	end := uint64(r.ID) + uint64(pages)
+	if end > db.filePages.Load() {
+		return nil, db.corrupt(uint64(r.ID), "reference past the end of the file", nil)
+	}
+	b, ok := db.data.At(int64(r.ID)*int64(db.pageSize), pages*db.pageSize)
+	if !ok {
+		return nil, db.corrupt(uint64(r.ID), "extent is not mapped", ErrInvalidMapping)
+	}
+	if !db.verified.has(r.ID) || db.verify == VerifyAlways {
+		if err := db.examine(r, b, pages); err != nil {
+			return nil, err
+		}
+		db.verified.set(r.ID)
+	} else if page.BirthOf(b) != r.Birth {
+		return nil, db.corrupt(uint64(r.ID), "page is of another transaction than its parent says", nil)
+	}
+	return b, nil
+}
+
+// examine checks the bytes b of an extent against the reference: digest,
+// header and structure, in this order.
+func (db *DB) examine(r page.Ref, b []byte, pages int) error {
+	if db.verify != VerifyNever {
+		if got := page.Digest(db.hasher.Sum(b)); got != r.Digest {
+			return db.corruptDigest(uint64(r.ID), [24]byte(r.Digest), [24]byte(got))
+		}
+	}
+	if err := page.MatchHeader(b, r, page.TypeOf(b), pages); err != nil {
+		return db.corrupt(uint64(r.ID), "header", err)
+	}
+	if err := page.Validate(b); err != nil {
+		return db.corrupt(uint64(r.ID), "structure", err)
+	}
+	return nil
+}
