@@ -187,11 +187,7 @@ func (db *DB) flushPending() {
 	db.inFlight = g.pages
 	db.mu.Unlock()
 
-	err := db.poisoned()
-	if err == nil {
-		err = db.flush(g)
-	}
-	if err != nil {
+	if err := db.flush(g); err != nil {
 		db.abandon(g, err)
 		return
 	}

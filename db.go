@@ -299,10 +299,7 @@ func (db *DB) UpdateContext(ctx context.Context, fn func(*Tx) error) error {
 	if err := tx.run(fn); err != nil {
 		return err
 	}
-	if err := tx.commit(); err != nil {
-		return err
-	}
-	return db.strictCheck()
+	return tx.commit()
 }
 
 // run calls fn with faults of the mapping turned into errors.

@@ -2,6 +2,7 @@ package lightning
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -40,16 +41,25 @@ const slabPages = 1024
 // flush writes the group and publishes it. On error nothing refers to what was
 // written; if the error came from a sync or the meta page the database is
 // poisoned, because what is on disk is unknown (rule E).
-func (db *DB) flush(g *group) error {
+func (db *DB) flush(g *group) (err error) {
+	if err := db.poisoned(); err != nil {
+		return err
+	}
 	f := &flush{db: db, g: g, tx: g.tip.id}
 	began := time.Now()
-	err := f.run()
-	g.took = time.Since(began)
-	db.gauges.noteFlush(db, g)
-	if f.slab != nil {
-		db.slabs.put(f.slab)
-	}
-	return err
+	defer func() {
+		if r := recover(); r != nil {
+			// A fault of the engine: others must not wait for ever, and
+			// nothing more may be written.
+			err = db.poison(fmt.Errorf("flush of transaction %d: %v\n%s", f.tx, r, debug.Stack()))
+		}
+		g.took = time.Since(began)
+		db.gauges.noteFlush(db, g)
+		if f.slab != nil {
+			db.slabs.put(f.slab)
+		}
+	}()
+	return f.run()
 }
 
 func (f *flush) run() error {

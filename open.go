@@ -92,6 +92,9 @@ func (db *DB) openFile(mode os.FileMode) error {
 		f = db.options.wrapFile(f)
 	}
 	db.file = f
+	if named := f.OSFile(); named != nil {
+		db.path = named.Name() // Options.OpenFile may have chosen another place
+	}
 	return nil
 }
 

@@ -194,7 +194,7 @@ func (db *DB) create() error {
 			return err
 		}
 	}
-	return fsync.SyncDir(db.file.OSFile().Name()) // Options.OpenFile may have chosen another place
+	return fsync.SyncDir(db.path)
 }
 
 // discover finds the page size and reads both meta slots from the medium.

@@ -459,7 +459,7 @@ func (e *ruleEngine) read(m ruleMeta) (ruleState, error) {
 	return s, nil
 }
 
-// reusable is rule A.
+// reusable is rule A. In the second case D never held the page.
 func (e *ruleEngine) reusable(p ruleFreed) bool {
 	if !e.off.ignoreReaders {
 		for _, r := range e.readers {

@@ -30,7 +30,7 @@ var (
 const (
 	rulesDefaultSeed = 20260
 	rulesSteps       = 90
-	rulesBound       = 200000 // runs within which a dropped rule must be found out
+	rulesBound       = 500000 // runs within which a dropped rule must be found out
 )
 
 type ruleAction uint8

@@ -167,7 +167,7 @@ func (tx *Tx) commit() error {
 	for _, fn := range tx.handlers {
 		fn()
 	}
-	return nil
+	return tx.db.strictCheck()
 }
 
 // Rollback ends the transaction and drops its changes. After the end it
