@@ -69,10 +69,11 @@ func (b *Bucket) Get(key []byte) (value []byte) {
 	if !found {
 		return nil
 	}
-	if c := v.img.Cell(i); c.IsBucket() {
+	c := v.img.Cell(i)
+	if c.IsBucket() {
 		return nil
 	}
-	data, err := b.tree.value(v, i)
+	data, err := b.tree.valueOf(v, &c)
 	if err != nil {
 		b.tx.fail(err)
 		return nil
@@ -221,12 +222,7 @@ func (tx *Tx) bucketAt(v view, i int) *Bucket {
 	if inline := page.InlineOf(payload); inline != nil {
 		b.tree.inline = tx.keep(v, inline)
 	} else if !h.Root.IsZero() {
-		var buf [3]page.RefAt
-		for _, at := range v.img.Refs(i, &buf) {
-			if at.Kind == page.RefBucket {
-				b.tree.root = v.at(at.Offset)
-			}
-		}
+		b.tree.root = v.at(c.ValueRefAt())
 	}
 	return b
 }

@@ -128,18 +128,18 @@ func (c *Cursor) result(ok bool, err error) (key, value []byte) {
 // entry returns key and value where the path ends.
 func (c *Cursor) entry() (key, value []byte, err error) {
 	t := &c.bucket.tree
-	s := c.path[len(c.path)-1]
-	key, err = t.key(s.view, s.i)
-	if err != nil {
+	s := &c.path[len(c.path)-1]
+	cell := s.img.Cell(s.i)
+	if key, err = t.keyOf(s.view, &cell); err != nil {
 		return nil, nil, err
 	}
-	if cell := s.img.Cell(s.i); !cell.IsBucket() {
-		if value, err = t.value(s.view, s.i); err != nil {
+	if !cell.IsBucket() {
+		if value, err = t.valueOf(s.view, &cell); err != nil {
 			return nil, nil, err
 		}
-		value = c.bucket.tx.keep(s.view, value)
+		value = t.tx.keep(s.view, value)
 	}
-	c.key = c.bucket.tx.keep(s.view, key)
+	c.key = t.tx.keep(s.view, key)
 	c.state = cursorOn
 	return c.key, value, nil
 }

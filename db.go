@@ -83,6 +83,7 @@ type DB struct {
 	slots   [2]slotState
 
 	durable     page.TxID // D: newest transaction known durable
+	proven      *snapshot // D's state
 	durableSlot int       // slot of D's meta; never overwritten (rule B)
 	written     page.TxID // newest transaction whose meta was written
 	rejected    bool      // the other slot holds a rejected newer meta (rule D)
@@ -336,6 +337,7 @@ func (db *DB) syncLocked() error {
 	}
 	db.durable = db.written
 	db.durableSlot = 1 - db.durableSlot
+	db.proven = db.published.Load()
 	return nil
 }
 
@@ -368,9 +370,13 @@ func (db *DB) syncEvery(d time.Duration) {
 }
 
 // poison makes all later writes fail: what is on disk is unknown.
+// Readers go on with the newest durable state. The page cache may hold pages
+// that never reach the medium, so from here on every access is verified.
 func (db *DB) poison(cause error) error {
 	err := fmt.Errorf("%w: %w; the outcome of the last commits is unknown: close the database, check the disk and open it again", ErrPoisoned, cause)
-	db.failed.CompareAndSwap(nil, &err)
+	if db.failed.CompareAndSwap(nil, &err) && db.published.Load().meta.TxID > db.durable {
+		db.published.Store(db.proven)
+	}
 	return err
 }
 

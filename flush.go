@@ -343,7 +343,11 @@ func (f *flush) writeMeta(m *page.Meta) error {
 // publish makes the commit visible.
 func (f *flush) publish(m *page.Meta) {
 	db := f.db
-	db.published.Store(&snapshot{meta: *m})
+	snap := &snapshot{meta: *m}
+	if db.durable == m.TxID {
+		db.proven = snap
+	}
+	db.published.Store(snap)
 	db.endPages.Store(uint64(m.End))
 	f.g.flushed.Store(true)
 	db.gauge()

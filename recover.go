@@ -53,7 +53,6 @@ type recovery struct {
 	slots   [2]candidate // meta is nil where the slot is not valid
 	faults  [2]error     // why
 	chosen  candidate
-	synced  bool
 	percent float64
 }
 
@@ -197,9 +196,25 @@ func (db *DB) create() error {
 	return fsync.SyncDir(db.path)
 }
 
+// settle brings what a killed process left in the page cache to the medium, so
+// that the state chosen from there is durable. What cannot be written is found
+// missing there. Also a meta that calls itself durable may not have been synced.
+func (r *recovery) settle() error {
+	err := r.db.file.Sync(fsync.OpSync)
+	if err != nil && r.db.readOnly {
+		// Some platforms do not let readers sync. The medium decides.
+		r.db.Logger().Warningf("%s: sync before reading: %v", r.db.path, err)
+		return nil
+	}
+	return err
+}
+
 // discover finds the page size and reads both meta slots from the medium.
 func (r *recovery) discover() error {
 	db := r.db
+	if err := r.settle(); err != nil {
+		return err
+	}
 	var b [page.MetaSize]byte
 	sizes := []int{0}
 	for n := page.MinSize; n <= page.MaxSize; n *= 2 {
@@ -343,14 +358,6 @@ func (r *recovery) accept(m *page.Meta) error {
 	if m.DurableTx == m.TxID {
 		return nil
 	}
-	if !db.readOnly && !r.synced {
-		// What a killed process left in the page cache goes to the medium
-		// first; what cannot is then found missing there.
-		if err := db.file.Sync(fsync.OpSync); err != nil {
-			return err
-		}
-		r.synced = true
-	}
 	v := &validation{db: db, meta: m, report: func(pages int) { r.report(StageTransactionRecovery, pages) }}
 	return v.run()
 }
@@ -400,7 +407,8 @@ func (r *recovery) publish() error {
 	}
 	db.tip = stateOf(c.meta)
 	db.endPages.Store(uint64(c.meta.End))
-	db.published.Store(&snapshot{meta: *c.meta})
+	db.proven = &snapshot{meta: *c.meta}
+	db.published.Store(db.proven)
 	if db.space != nil {
 		db.gauge()
 	}

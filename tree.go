@@ -2,7 +2,6 @@ package lightning
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/lightning-db/lightning/page"
 )
@@ -136,47 +135,39 @@ func (t *tree) searchLong(v view, key []byte) (int, bool, error) {
 // key returns the full key of cell i, in the page or in its extent.
 func (t *tree) key(v view, i int) ([]byte, error) {
 	c := v.img.Cell(i)
+	return t.keyOf(v, &c)
+}
+
+// keyOf returns the full key of the cell c of v.
+func (t *tree) keyOf(v view, c *page.Cell) ([]byte, error) {
 	if !c.IsLong() {
 		return c.Known(), nil
 	}
-	k, err := t.payload(v, page.RefAt{Kind: page.RefKey, Offset: t.refOffset(v, i, page.RefKey), Length: uint64(c.KeyLen())})
+	h := v.at(c.KeyRefAt())
+	k, err := t.payload(h, page.TypeKey, uint64(c.KeyLen()))
 	if err != nil {
 		return nil, err
 	}
 	if !bytes.HasPrefix(k, c.Known()) {
-		r := c.KeyRef()
-		return nil, t.tx.db.corrupt(uint64(r.ID), "long key does not begin as its cell says", nil)
+		return nil, t.tx.db.corrupt(uint64(h.ref.ID), "long key does not begin as its cell says", nil)
 	}
 	return k, nil
 }
 
-// value returns the plain value of cell i, in the page or in its extent.
-func (t *tree) value(v view, i int) ([]byte, error) {
-	c := v.img.Cell(i)
+// valueOf returns the plain value of the cell c of v.
+func (t *tree) valueOf(v view, c *page.Cell) ([]byte, error) {
 	if !c.IsBig() {
 		return c.Value(), nil
 	}
-	return t.payload(v, page.RefAt{Kind: page.RefValue, Offset: t.refOffset(v, i, page.RefValue), Length: uint64(c.ValueLen())})
+	return t.payload(v.at(c.ValueRefAt()), page.TypeValue, uint64(c.ValueLen()))
 }
 
-func (t *tree) refOffset(v view, i int, kind page.RefKind) int {
-	var buf [3]page.RefAt
-	for _, at := range v.img.Refs(i, &buf) {
-		if at.Kind == kind {
-			return at.Offset
-		}
-	}
-	panic(fmt.Sprintf("cell %d has no reference of kind %d", i, kind))
-}
-
-// payload returns the content of the extent that the reference at leads to.
-func (t *tree) payload(v view, at page.RefAt) ([]byte, error) {
-	kind, _ := at.Type(0)
-	h := v.at(at.Offset)
+// payload returns the content of the extent of type kind and n bytes at h.
+func (t *tree) payload(h handle, kind page.Type, n uint64) ([]byte, error) {
 	if h.n != nil {
-		return page.Payload(h.n.buf, at.Length)
+		return page.Payload(h.n.buf, n)
 	}
-	return t.tx.payload(h.ref, kind, at.Length)
+	return t.tx.payload(h.ref, kind, n)
 }
 
 // own makes every node of the path editable, from the root down.
@@ -261,7 +252,7 @@ func (t *tree) store(path []step, found bool, key []byte, build func(leaf *node,
 	if found {
 		c := leaf.img().Cell(i)
 		if k.Long {
-			k.Ref = c.KeyRef()
+			k.Ref = page.GetRef(leaf.buf[c.KeyRefAt():])
 		}
 		t.discardValue(view{leaf.img(), leaf}, i)
 	} else {
@@ -286,7 +277,7 @@ func (t *tree) store(path []step, found bool, key []byte, build func(leaf *node,
 func (t *tree) discardValue(v view, i int) {
 	if c := v.img.Cell(i); c.IsBig() {
 		pages := page.ExtentPages(uint64(c.ValueLen()), t.tx.db.pageSize)
-		t.tx.discard(v.at(t.refOffset(v, i, page.RefValue)), pages)
+		t.tx.discard(v.at(c.ValueRefAt()), pages)
 	}
 }
 
@@ -299,6 +290,6 @@ func (t *tree) discardCell(v view, i int) {
 func (t *tree) discardKey(v view, i int) {
 	if c := v.img.Cell(i); c.IsLong() {
 		pages := page.ExtentPages(uint64(c.KeyLen()), t.tx.db.pageSize)
-		t.tx.discard(v.at(t.refOffset(v, i, page.RefKey)), pages)
+		t.tx.discard(v.at(c.KeyRefAt()), pages)
 	}
 }

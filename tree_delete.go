@@ -125,7 +125,7 @@ func (t *tree) join(parent *node, l int, left, right view) error {
 		}
 		k.Bytes = full
 		if k.Long {
-			k.Ref = left.n.refTo(pv.at(t.refOffset(pv, l+1, page.RefKey)))
+			k.Ref = left.n.refTo(pv.at(c.KeyRefAt()))
 			sepMoves = true
 		}
 		child := left.n.refTo(right.at(right.img.ChildAt(0)))

@@ -100,7 +100,7 @@ func (t *tree) separator(left, right *node) (s separator, err error) {
 		s.bytes = bytes.Clone(first)
 		if c := rv.img.Cell(0); c.IsLong() {
 			s.long = true
-			s.extent = rv.at(t.refOffset(rv, 0, page.RefKey))
+			s.extent = rv.at(c.KeyRefAt())
 		}
 		t.clearFirst(right)
 		return s, nil

@@ -75,7 +75,7 @@ func (db *DB) extent(r page.Ref, pages int) ([]byte, error) {
 	if !ok {
 		return nil, db.corrupt(uint64(r.ID), "extent is not mapped", ErrInvalidMapping)
 	}
-	if !db.verified.has(r.ID) || db.verify == VerifyAlways {
+	if !db.verified.has(r.ID) || db.verify == VerifyAlways || db.failed.Load() != nil {
 		if err := db.examine(r, b, pages); err != nil {
 			return nil, err
 		}

@@ -17,9 +17,10 @@ const (
 )
 
 // medium reads past the page cache through a second descriptor with
-// O_DIRECT, opened by the first read. File systems without direct reads get
-// the pages dropped from the cache before a plain read; pages that are
-// dirty, or mapped and in use, stay in the cache then.
+// O_DIRECT, opened by the first read; file systems without direct reads get a
+// plain one. The pages are dropped from the cache first, so that a map, too,
+// shows what the medium has and not what a failed sync left lying. Pages that
+// are dirty, or mapped and in use, stay in the cache.
 type medium struct {
 	once sync.Once
 	file *os.File    // nil if there is no direct way
@@ -28,19 +29,19 @@ type medium struct {
 
 func (m *medium) read(f *osFile, p []byte, off int64) error {
 	m.once.Do(func() { m.file = openDirect(f) })
-	if m.file != nil && !m.off.Load() {
-		err := m.readDirect(p, off)
-		if err != unix.EINVAL {
-			return err
-		}
-		m.off.Store(true)
-	}
 	err := f.control(func(fd uintptr) error {
 		start := off &^ (directAlign - 1)
 		return unix.Fadvise(int(fd), start, off+int64(len(p))-start, unix.FADV_DONTNEED)
 	})
 	if err != nil {
 		return fmt.Errorf("drop cached pages: %w", err)
+	}
+	if m.file != nil && !m.off.Load() {
+		err := m.readDirect(p, off)
+		if err != unix.EINVAL {
+			return err
+		}
+		m.off.Store(true)
 	}
 	return f.readFull(p, off)
 }

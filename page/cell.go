@@ -94,8 +94,9 @@ func (c Cell) Known() []byte {
 	return c.node[c.keyAt:end:end]
 }
 
-// KeyRef returns the reference to the extent of a long key.
-func (c *Cell) KeyRef() Ref { return GetRef(c.node[c.keyAt:]) }
+// KeyRefAt returns where in the page the reference to the extent of a long key
+// is.
+func (c *Cell) KeyRefAt() int { return c.keyAt }
 
 // Value returns the value that the page itself holds: a plain value, or a
 // bucket's header with its inline leaf.
@@ -104,8 +105,9 @@ func (c *Cell) Value() []byte {
 	return c.node[c.valueAt:end:end]
 }
 
-// ValueRef returns the reference to the extent of a big value.
-func (c *Cell) ValueRef() Ref { return GetRef(c.node[c.valueAt:]) }
+// ValueRefAt returns where in the page the reference to the extent of a big
+// value, or to the root of a nested bucket, is.
+func (c *Cell) ValueRefAt() int { return c.valueAt }
 
 // Raw returns the bytes of the cell, for moving it to another page.
 func (n Node) Raw(i int) []byte { return n[n.offset(i):n.Cell(i).end] }
