@@ -187,17 +187,37 @@ func (db *DB) flushPending() {
 	db.inFlight = g.pages
 	db.mu.Unlock()
 
-	if err := db.flush(g); err != nil {
+	written, err := db.flush(g)
+	if err != nil {
 		db.abandon(g, err)
 		return
 	}
 	db.mu.Lock()
 	db.inFlight = 0
+	idle := false
 	if db.tip.id == g.tip.id {
 		db.tip.root = db.tip.root.settle()
+		// No transaction was sealed on top. If none is running either, nobody
+		// knows the nodes any more: the next one starts from their pages.
+		idle = len(db.writer) == 0
 	}
 	db.mu.Unlock()
+	if idle {
+		db.recycle(written)
+	}
 	close(g.done)
+}
+
+// recycle takes back the buffers of nodes that nobody refers to.
+func (db *DB) recycle(levels [][]*node) {
+	for _, nodes := range levels {
+		for _, n := range nodes {
+			if len(n.buf) == db.pageSize && page.TypeOf(n.buf) <= page.TypeLeaf {
+				db.buffers.put(n.buf)
+				n.buf = nil
+			}
+		}
+	}
 }
 
 // abandon fails a group and everything that was built on it: the next

@@ -41,9 +41,11 @@ const slabPages = 1024
 // flush writes the group and publishes it. On error nothing refers to what was
 // written; if the error came from a sync or the meta page the database is
 // poisoned, because what is on disk is unknown (rule E).
-func (db *DB) flush(g *group) (err error) {
+//
+// It returns the nodes that were written.
+func (db *DB) flush(g *group) (written [][]*node, err error) {
 	if err := db.poisoned(); err != nil {
-		return err
+		return nil, err
 	}
 	f := &flush{db: db, g: g, tx: g.tip.id}
 	began := time.Now()
@@ -59,7 +61,8 @@ func (db *DB) flush(g *group) (err error) {
 			db.slabs.put(f.slab)
 		}
 	}()
-	return f.run()
+	err = f.run()
+	return f.levels, err
 }
 
 func (f *flush) run() error {

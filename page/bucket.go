@@ -39,7 +39,7 @@ func InlineOf(payload []byte) Node {
 	return Node(payload[BucketSize:])
 }
 
-func validateBucket(payload []byte) error {
+func validateBucket(payload []byte, pageSize int) error {
 	if len(payload) < BucketSize {
 		return fmt.Errorf("bucket header of %d bytes", len(payload))
 	}
@@ -57,7 +57,7 @@ func validateBucket(payload []byte) error {
 	if len(inline) < HeaderSize || TypeOf(inline) != TypeInline {
 		return fmt.Errorf("inline bucket without a leaf")
 	}
-	if err := inline.validate(len(inline)); err != nil {
+	if err := inline.validate(pageSize); err != nil {
 		return fmt.Errorf("inline bucket: %w", err)
 	}
 	if uint64(inline.Count()) != h.Count {

@@ -11,8 +11,14 @@ import (
 // digest is right, or nil. Only a page that passed it is read by the other
 // functions of this package; it takes any bytes without panicking.
 func Validate(b []byte) error {
+	if len(b) < HeaderSize || len(b) > math.MaxInt32 {
+		return fmt.Errorf("extent of %d bytes", len(b))
+	}
 	switch t := TypeOf(b); t {
 	case TypeBranch, TypeLeaf:
+		if len(b) > MaxSize {
+			return fmt.Errorf("%v of %d bytes", t, len(b))
+		}
 		return Node(b).validate(len(b))
 	case TypeValue, TypeKey, TypeSpaceLog:
 		if n := le.Uint64(b[offLength:]); n > uint64(len(b)-HeaderSize) {
@@ -28,11 +34,33 @@ func Validate(b []byte) error {
 	}
 }
 
+// occupied has one bit for each byte of a node that a cell takes.
+type occupied [MaxSize / 64]uint64
+
+// take marks the bytes [from, to), or returns false if one is taken: cells
+// that overlap could not be changed in place.
+func (o *occupied) take(from, to int) bool {
+	for from < to {
+		bit := from % 64
+		n := min(64-bit, to-from)
+		mask := ^uint64(0) >> (64 - n) << bit
+		if o[from/64]&mask != 0 {
+			return false
+		}
+		o[from/64] |= mask
+		from += n
+	}
+	return true
+}
+
 // validate checks the node's bounds, cells, order of keys, prefix and heads.
-// pageSize limits what cells hold themselves.
+// pageSize limits what cells hold themselves: splitting a page counts on it.
 func (n Node) validate(pageSize int) error {
+	// A count or heap of 2^31 or more is negative in an int of 32 bits.
 	count, heap := n.Count(), n.heap()
 	switch {
+	case count < 0 || heap < 0:
+		return fmt.Errorf("too many slots or too large a heap")
 	case n.IsBranch() == (n.Level() == 0):
 		return fmt.Errorf("%v at level %d", TypeOf(n), n.Level())
 	case n.IsBranch() && count == 0:
@@ -41,10 +69,14 @@ func (n Node) validate(pageSize int) error {
 		return fmt.Errorf("%d slots and a heap at %d of %d bytes", count, heap, len(n))
 	}
 	live := 0
+	var taken occupied
 	for i := range count {
-		size, err := n.validateCell(i)
+		size, err := n.validateCell(i, pageSize)
 		if err != nil {
 			return fmt.Errorf("cell %d: %w", i, err)
+		}
+		if at := n.offset(i); !taken.take(at, at+size) {
+			return fmt.Errorf("cell %d overlaps another", i)
 		}
 		live += size
 	}
@@ -55,7 +87,7 @@ func (n Node) validate(pageSize int) error {
 }
 
 // validateCell checks that cell i lies in the heap and returns its length.
-func (n Node) validateCell(i int) (int, error) {
+func (n Node) validateCell(i, pageSize int) (int, error) {
 	at := n.offset(i)
 	if at < n.heap() || at >= len(n) {
 		return 0, fmt.Errorf("offset %d outside the heap", at)
@@ -81,6 +113,12 @@ func (n Node) validateCell(i int) (int, error) {
 	if err := checkFlags(flags, branch, keyLen); err != nil {
 		return 0, err
 	}
+	if (flags&CellLongKey != 0) != (keyLen > uint64(MaxInlineKey(pageSize))) {
+		return 0, fmt.Errorf("flags %#x with a key of %d bytes", flags, keyLen)
+	}
+	if (flags&CellBigValue != 0) != (valueLen > uint64(MaxInlineValue(pageSize))) {
+		return 0, fmt.Errorf("flags %#x with a value of %d bytes", flags, valueLen)
+	}
 	size := uint64(need) + keyLen
 	if flags&CellLongKey != 0 {
 		size = uint64(need) + RefSize + longKnown
@@ -96,7 +134,7 @@ func (n Node) validateCell(i int) (int, error) {
 	if branch && (i == 0) != (keyLen == 0) {
 		return 0, fmt.Errorf("separator of %d bytes", keyLen)
 	}
-	return int(size), n.validateRefs(i)
+	return int(size), n.validateRefs(i, pageSize)
 }
 
 func (n Node) lengthAt(at int) (uint64, int) {
@@ -118,8 +156,6 @@ func checkFlags(flags byte, branch bool, keyLen uint64) error {
 	switch {
 	case flags&^valid != 0, flags&(CellBigValue|CellBucket) == CellBigValue|CellBucket:
 		return fmt.Errorf("flags %#x", flags)
-	case flags&CellLongKey != 0 && keyLen <= longKnown:
-		return fmt.Errorf("long key of %d bytes", keyLen)
 	case !branch && keyLen == 0:
 		return fmt.Errorf("empty key")
 	}
@@ -127,13 +163,13 @@ func checkFlags(flags byte, branch bool, keyLen uint64) error {
 }
 
 // validateRefs checks the references in cell i, whose bounds are known good.
-func (n Node) validateRefs(i int) error {
+func (n Node) validateRefs(i, pageSize int) error {
 	c := n.Cell(i)
 	if c.IsBucket() {
 		if TypeOf(n) == TypeInline {
 			return fmt.Errorf("bucket inside an inline bucket")
 		}
-		if err := validateBucket(c.Value()); err != nil {
+		if err := validateBucket(c.Value(), pageSize); err != nil {
 			return err
 		}
 	}
@@ -178,12 +214,13 @@ func (n Node) validateOrder() error {
 		}
 		if i > first {
 			before := prev.Known()
-			cmp := bytes.Compare(before, known)
 			if !bytes.Equal(before[:p], known[:p]) {
 				return fmt.Errorf("cell %d: prefix differs", i)
 			}
-			undecided := prev.IsLong() && cmp >= 0 && bytes.HasPrefix(known, before)
-			if cmp > 0 || (cmp == 0 && !undecided && !c.IsLong()) {
+			if c.IsLong() { // the rest of the key is not at hand
+				before = before[:min(len(before), longKnown)]
+			}
+			if cmp := bytes.Compare(before, known); cmp > 0 || (cmp == 0 && !c.IsLong()) {
 				return fmt.Errorf("cell %d: keys out of order", i)
 			}
 		}

@@ -1,0 +1,41 @@
+STATES ?= 2000
+ROUNDS ?= 20
+FUZZTIME ?= 20s
+
+.PHONY: help fmt lint test race invariants fuzz bench chaos ci
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+fmt: ## format all Go files
+	gofmt -w .
+
+lint: ## vet and staticcheck
+	go vet ./...
+	go tool staticcheck ./...
+
+test: ## run all tests
+	go test ./...
+
+race: ## run the tests, short, with the race detector
+	CGO_ENABLED=1 go test -race -short ./...
+
+invariants: ## run the engine's tests with the costly assertions on
+	go test -tags invariants .
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@set -e; for p in $$(go list ./...); do \
+		for t in $$(go test -list '^Fuzz' $$p | sed -n '/^Fuzz/p'); do \
+			echo "$$p $$t"; \
+			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime=$(FUZZTIME) -parallel=2 $$p; \
+		done; \
+	done
+
+bench: ## run all benchmarks
+	go test -run xxx -bench . -benchmem ./...
+
+chaos: ## crash and kill the engine: STATES crash states, ROUNDS kills
+	go test -count=1 -run 'TestCrash|TestKill' . -crash.states=$(STATES) -kill.rounds=$(ROUNDS)
+
+ci: ## run what the continuous integration runs
+	.ci/run

@@ -1,0 +1,6 @@
+//go:build invariants
+
+package lightning_test
+
+// modelCheckEvery is the number of commits between two calls of Check in the model test.
+const modelCheckEvery = 1
