@@ -11,17 +11,6 @@ import (
 	lightning "github.com/lightning-db/lightning"
 )
 
-// fillBucket creates the bucket b with the keys numberedKey(0), numberedKey(1) and so on.
-func fillBucket(t *testing.T, db *lightning.DB, keys int) {
-	t.Helper()
-	mustUpdate(t, db, func(tx *lightning.Tx) {
-		b := mustCreate(t, tx, "b")
-		for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(keys) {
-			mustPut(t, b, numberedKey(i), fmt.Sprint(i))
-		}
-	})
-}
-
 func wantKey(t *testing.T, what string, got []byte, want string) {
 	t.Helper()
 	if string(got) != want || (got == nil) != (want == "") {

@@ -151,8 +151,9 @@ func (db *DB) await(g *group) error {
 	select {
 	case <-g.done:
 	case db.flusher <- struct{}{}:
+		enterRank(rankFlush)
 		db.flushPending()
-		<-db.flusher
+		db.flusher.unlock()
 	}
 	<-g.done
 	return g.err
@@ -160,17 +161,17 @@ func (db *DB) await(g *group) error {
 
 // flushNow is await for a holder of the writer lock.
 func (db *DB) flushNow(g *group) {
-	db.flusher <- struct{}{}
+	db.flusher.lock()
 	db.flushPending()
-	<-db.flusher
+	db.flusher.unlock()
 	<-g.done
 }
 
 // drain flushes all that is sealed. The caller holds the writer lock.
 func (db *DB) drain() {
-	db.flusher <- struct{}{}
+	db.flusher.lock()
 	db.flushPending()
-	<-db.flusher
+	db.flusher.unlock()
 }
 
 // flushPending flushes the pending group, if there is one. The caller holds
@@ -199,7 +200,7 @@ func (db *DB) flushPending() {
 		db.tip.root = db.tip.root.settle()
 		// No transaction was sealed on top. If none is running either, nobody
 		// knows the nodes any more: the next one starts from their pages.
-		idle = len(db.writer) == 0
+		idle = !db.writer.held()
 	}
 	db.mu.Unlock()
 	if idle {

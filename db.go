@@ -76,8 +76,8 @@ type DB struct {
 	ended   chan struct{} // closed when Close is done
 	drained chan struct{} // a reader left while closing
 
-	writer  chan struct{} // lock of the one writable transaction
-	flusher chan struct{} // flush lock: guards the fields below
+	writer  writerLock // lock of the one writable transaction
+	flusher flushLock  // flush lock: guards the fields below
 	space   *space
 	slabs   slabBuffer
 	slots   [2]slotState
@@ -88,7 +88,7 @@ type DB struct {
 	written     page.TxID // newest transaction whose meta was written
 	rejected    bool      // the other slot holds a rejected newer meta (rule D)
 
-	mu          sync.Mutex
+	mu          stateLock
 	tip         state  // newest sealed state; writers build on it
 	pending     *group // sealed and not yet being flushed
 	inFlight    int    // dirty pages of the group being flushed
@@ -213,6 +213,7 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	case db.readOnly:
 		return nil, ErrDatabaseReadOnly
 	}
+	checkRank(rankWriter)
 	select {
 	case db.writer <- struct{}{}:
 	default:
@@ -225,11 +226,11 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 		}
 	}
 	if db.closing.Load() {
-		<-db.writer
+		db.writer.unlock()
 		return nil, ErrDatabaseNotOpen
 	}
 	if err := db.poisoned(); err != nil {
-		<-db.writer
+		db.writer.unlock()
 		return nil, err
 	}
 	if db.pendingBytes() > maxPendingBytes {
@@ -257,7 +258,7 @@ func (db *DB) pendingBytes() int {
 // endWrite releases the writer lock.
 func (db *DB) endWrite(tx *Tx) {
 	db.gauges.noteTx(db, tx)
-	<-db.writer
+	db.writer.unlock()
 }
 
 // View runs fn in a read-only transaction. It returns fn's error, or that of
@@ -318,8 +319,8 @@ func (db *DB) Sync() error {
 	if db.readOnly {
 		return nil
 	}
-	db.flusher <- struct{}{}
-	defer func() { <-db.flusher }()
+	db.flusher.lock()
+	defer db.flusher.unlock()
 	return db.syncLocked()
 }
 
@@ -360,9 +361,9 @@ func (db *DB) syncEvery(d time.Duration) {
 			return
 		case <-t.C:
 		}
-		db.flusher <- struct{}{}
+		db.flusher.lock()
 		err := db.syncLocked()
-		<-db.flusher
+		db.flusher.unlock()
 		if err != nil && !errors.Is(err, ErrPoisoned) {
 			db.noteFailure(err)
 		}

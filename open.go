@@ -153,7 +153,8 @@ func (db *DB) Close() error {
 	db.writer <- struct{}{} // never released: the last one
 	db.awaitReaders()
 	db.syncer.Wait()
-	db.flusher <- struct{}{}
+	db.flusher.lock()
+	defer db.flusher.unlock()
 	db.flushPending()
 	err := db.settleFile()
 	return errors.Join(err, db.data.Close(), db.file.Close())

@@ -33,6 +33,9 @@ func TestNode_Edit_Model(t *testing.T) {
 						checkSearch(t, s.n, s.model, s.model[g.IntN(len(s.model))].key)
 					}
 				}
+				if size == MinSize && s.splits == 0 {
+					t.Error("the page was never split")
+				}
 				if s.n.Level() != level || IDOf(s.n) != testID || BirthOf(s.n) != testBirth {
 					t.Error("editing changed the header's level, place or birth")
 				}
