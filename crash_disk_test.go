@@ -26,6 +26,7 @@ type crashDisk struct {
 	start  *crashImage
 	log    []diskEvent
 	onSync func(op fsync.Op) error // called before a sync is remembered; an error makes it fail
+	onPage func()                  // called before pages are written
 }
 
 type diskEventKind uint8
@@ -84,6 +85,9 @@ func (d *crashDisk) WriteAt(op fsync.Op, p []byte, off int64) error {
 }
 
 func (d *crashDisk) WriteAtv(op fsync.Op, bufs [][]byte, off int64) error {
+	if d.onPage != nil && op == fsync.OpPageWrite {
+		d.onPage()
+	}
 	data := slices.Concat(bufs...)
 	if err := d.File.WriteAt(op, data, off); err != nil {
 		return err

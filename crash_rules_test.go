@@ -197,6 +197,7 @@ func TestRuleA_ReadersKeepTheirPages(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				t.Cleanup(tx.rollback)
 				readers = append(readers, tx)
 			}
 			if i%30 == 29 {
@@ -580,6 +581,7 @@ func TestRule_TruncationSparesReadersAndD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(tx.rollback)
 	f.put("big", "")
 	for i := range 10 {
 		f.put("small", fmt.Sprint(i))

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -323,6 +325,32 @@ func (g golden) checkEngine(t *testing.T, file []byte, want *goldenBucket) {
 		t.Error("the update changed nothing")
 	}
 	checkReader(t, now, g, wrote)
+}
+
+// The hex dumps in docs/FORMAT.md are those of the golden file.
+func TestGolden_FormatExample(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("docs", "FORMAT.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := goldens[0].unpack(t)
+	lines := regexp.MustCompile(`(?m)^([0-9a-f]{8})  ([0-9a-f ]+)$`).FindAllStringSubmatch(string(doc), -1)
+	if len(lines) == 0 {
+		t.Error("docs/FORMAT.md has no example")
+	}
+	for _, line := range lines {
+		at, err := strconv.ParseUint(line[1], 16, 31)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := hex.DecodeString(strings.ReplaceAll(line[2], " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(file[at:], want) {
+			t.Errorf("%s: the file has % x", line[0], file[at:][:len(want)])
+		}
+	}
 }
 
 func (g golden) unpack(t *testing.T) []byte {

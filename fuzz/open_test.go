@@ -216,10 +216,8 @@ func (v *victim) readAll(db *lightning.DB) {
 	})
 	v.view(db, func(tx *lightning.Tx) (err error) {
 		pages := int(tx.Size() / int64(db.Info().PageSize))
-		for id := -1; id <= pages; id++ {
-			if _, failed := tx.Page(id); failed != nil {
-				err = failed
-			}
+		for id := -1; id <= pages && err == nil; id++ {
+			_, err = tx.Page(id)
 		}
 		return err
 	})

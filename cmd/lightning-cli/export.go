@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	lightning "github.com/lightning-db/lightning"
+	"github.com/spf13/cobra"
+)
+
+// exportSummary is what an export wrote. Bytes are those of the contents of files.
+type exportSummary struct {
+	Files   int     `json:"files"`
+	Dirs    int     `json:"dirs"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+}
+
+func newExport(a *app) *cobra.Command {
+	var bucket string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "export DB DIR",
+		Short: "Write a directory tree out of a database",
+		Long: `Write the tree that import stored back to the directory DIR, with permissions and symbolic links. DIR
+is created if it is missing; if it is not empty, --force is needed: files and links of the same names
+are then replaced, and everything else in DIR is left alone.
+
+The database is not trusted: names that are empty, ".", "..", or hold a slash or a NUL are refused,
+and nothing is ever written through a symbolic link or outside DIR. The tree is one snapshot.`,
+		Example: `  lightning-cli export backup.db /restore/www --bucket www
+  lightning-cli export backup.db . --force`,
+		Args: argCount(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.exportTree(cmd.Context(), args[0], args[1], bucket, force)
+		},
+	}
+	cmd.Flags().StringVar(&bucket, "bucket", defaultTree, "path of the bucket that holds the tree")
+	cmd.Flags().BoolVar(&force, "force", false, "write into a directory that is not empty")
+	a.bucketFlag(cmd)
+	return cmd
+}
+
+func (a *app) exportTree(ctx context.Context, db, dir, bucket string, force bool) error {
+	path, err := a.bucketEnc.decodePath(bucket)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	ex := &exporter{ctx: ctx, force: force}
+	err = a.withDB(ctx, db, readExisting, func(handle *lightning.DB) error {
+		return view(handle, func(tx *lightning.Tx) (err error) {
+			b, err := a.findBucket(tx, path)
+			if err != nil {
+				return err
+			}
+			root, err := openTarget(dir, force)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, root.Close()) }()
+			return ex.directory(root, b, "")
+		})
+	})
+	if err != nil {
+		return err
+	}
+	ex.sum.Seconds = time.Since(started).Seconds()
+	switch {
+	case a.json():
+		return a.emit(ex.sum)
+	case !a.quiet:
+		a.printf("exported: files %d, dirs %d, bytes %d, seconds %.1f\n",
+			ex.sum.Files, ex.sum.Dirs, ex.sum.Bytes, ex.sum.Seconds)
+	}
+	return nil
+}
+
+// openTarget opens the directory to export into, creating it if it is missing.
+func openTarget(dir string, force bool) (*os.Root, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := list(root)
+	if err == nil && len(entries) > 0 && !force {
+		err = fmt.Errorf("%s is not empty; give --force to write into it", dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
