@@ -17,7 +17,11 @@ func Compact(dst, src *DB, txMaxSize int64) error {
 		if err != nil {
 			return err
 		}
-		defer func() { c.tx.rollback() }()
+		defer func() {
+			if c.tx != nil {
+				c.tx.rollback()
+			}
+		}()
 		if err := c.copy(&from.root, nil); err != nil {
 			return err
 		}

@@ -86,6 +86,7 @@ type DB struct {
 	proven      *snapshot // D's state
 	durableSlot int       // slot of D's meta; never overwritten (rule B)
 	written     page.TxID // newest transaction whose meta was written
+	opened      page.TxID // newest transaction when the file was opened
 	rejected    bool      // the other slot holds a rejected newer meta (rule D)
 
 	mu          stateLock

@@ -2,7 +2,6 @@ package lightning
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/page"
 )
-
-var faultsEvery = flag.Int("faults.every", 7, "TestDamage_EveryByte flips each nth byte")
 
 // faultRun is a fixed workload on a disk of which one call fails.
 type faultRun struct {
@@ -80,6 +77,9 @@ func TestFaults_EveryCallFailsOnce(t *testing.T) {
 		{"rejected slot", rejected, base, 2},
 	}
 	for _, mode := range []Durability{Sync, NoSync, Periodic(time.Hour)} {
+		if testing.Short() && mode != Sync {
+			continue
+		}
 		for _, start := range starts {
 			t.Run(fmt.Sprintf("%v/%s", mode, start.name), func(t *testing.T) {
 				hit := map[fsync.Op]int{}
@@ -228,7 +228,7 @@ func (r *faultRun) readable(db *DB) {
 // reopened opens the file again, in a process that has no faults.
 func (r *faultRun) reopened() {
 	r.t.Helper()
-	db, err := Open(r.path, 0o600, nil)
+	db, err := Open(r.path, 0o600, &Options{wrapFile: func(f fsync.File) fsync.File { return newCrashDisk(f, &crashImage{}) }})
 	if err != nil {
 		r.t.Fatalf("%s: Open again: %v", r.what, err)
 	}

@@ -200,21 +200,6 @@ func seenBy(f freedExtent, readers []page.TxID) (page.TxID, bool) {
 	return readers[i-1], true
 }
 
-// waiting calls fn for each freed extent that may not be reused yet.
-func (s *space) waiting(fn func(freedExtent)) {
-	for _, list := range s.blocked {
-		for _, f := range list {
-			fn(f)
-		}
-	}
-	for _, f := range s.fresh {
-		fn(f)
-	}
-	for _, f := range s.pinned {
-		fn(f)
-	}
-}
-
 // markDirty undoes clearDirty, for a commit that failed after a dump.
 func (m *freeMap) markDirty(chunk int) {
 	m.grow(chunk)

@@ -168,17 +168,18 @@ func (db *DB) awaitReaders() {
 	}
 }
 
-// settleFile makes the last commits durable and says so in the meta, so that
-// the next Open has nothing to validate, and cuts the file to its end.
+// settleFile makes the last commits durable and says so in a second meta, so
+// that the next Open has nothing to validate and takes damage to the last
+// commit for what it is, not for a commit that was cut short. It cuts the file
+// to its end.
 func (db *DB) settleFile() error {
 	if db.readOnly || db.poisoned() != nil {
 		return nil
 	}
-	if db.durable != db.written {
-		if err := db.syncLocked(); err != nil {
-			return err
-		}
-		m := db.published.Load().meta
+	if err := db.syncLocked(); err != nil {
+		return err
+	}
+	if m := db.published.Load().meta; m.TxID != db.opened && m.DurableTx != m.TxID {
 		m.DurableTx = m.TxID
 		if err := db.writeMetaSlot(1-db.durableSlot, &m); err != nil {
 			return err

@@ -394,7 +394,7 @@ func (r *recovery) checkRoot() error {
 // writers it is durable: it was synced and validated from the medium.
 func (r *recovery) publish() error {
 	db, c := r.db, r.chosen
-	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
+	db.durable, db.written, db.opened, db.durableSlot = c.meta.TxID, c.meta.TxID, c.meta.TxID, c.slot
 	for i, s := range r.slots {
 		if s.meta != nil {
 			db.slots[i] = slotState{s.meta.TxID, s.meta.End}

@@ -1,6 +1,8 @@
 package lightning
 
 import (
+	"bytes"
+
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -107,6 +109,9 @@ func (t *tree) merge(parent *node, i int) (bool, error) {
 // join moves what child l+1 of parent holds into child l.
 func (t *tree) join(parent *node, l int, left, right view) error {
 	pv := view{parent.img(), parent}
+	if err := t.ascending(pv, l, left, right); err != nil {
+		return err
+	}
 	if left.n == nil || left.n.owner != t.tx {
 		at := pv.img.ChildAt(l)
 		n := t.tx.shadow(left, pv.at(at))
@@ -141,6 +146,36 @@ func (t *tree) join(parent *node, l int, left, right view) error {
 		t.discardKey(pv, l+1)
 	}
 	parent.img().Delete(l + 1)
+	return nil
+}
+
+// ascending fails if child l of parent and its right neighbour are not in
+// order, which no page can tell by itself.
+func (t *tree) ascending(parent view, l int, left, right view) error {
+	first := 0
+	if right.img.IsBranch() {
+		first = 1
+	}
+	keys := make([][]byte, 0, 3)
+	for _, at := range []struct {
+		v view
+		i int
+	}{{left, left.img.Count() - 1}, {parent, l + 1}, {right, first}} {
+		if at.i >= at.v.img.Count() || (at.v.img.IsBranch() && at.i == 0) {
+			continue
+		}
+		k, err := t.key(at.v, at.i)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, k)
+	}
+	for i := 1; i < len(keys); i++ {
+		c := bytes.Compare(keys[i-1], keys[i])
+		if c > 0 || (c == 0 && (i == 1 || right.img.IsBranch())) {
+			return t.tx.db.corrupt(uint64(parent.at(parent.img.ChildAt(l)).ref.ID), "keys of neighbouring pages are out of order", nil)
+		}
+	}
 	return nil
 }
 

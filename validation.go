@@ -73,19 +73,22 @@ func (v *validation) want(d demand) {
 func (v *validation) check(round []demand) error {
 	size := v.db.pageSize
 	var buf []byte
+	for _, d := range round {
+		if end := uint64(d.ref.ID) + uint64(d.pages); end > uint64(v.meta.End) {
+			return v.db.corrupt(uint64(d.ref.ID), "reference past the end of the file", nil)
+		}
+	}
 	for len(round) > 0 {
 		n, pages := 1, round[0].pages
-		for n < len(round) && round[n].ref.ID == round[n-1].ref.ID+page.ID(round[n-1].pages) && (pages+round[n].pages)*size <= readAhead {
+		for n < len(round) && round[n].ref.ID == round[n-1].ref.ID+page.ID(round[n-1].pages) && int64(pages+round[n].pages)*int64(size) <= readAhead {
 			pages += round[n].pages
 			n++
 		}
 		start := round[0].ref.ID
-		if end := uint64(start) + uint64(pages); end > uint64(v.meta.End) {
-			return v.db.corrupt(uint64(start), "reference past the end of the file", nil)
-		}
 		buf = slices.Grow(buf[:0], pages*size)[:pages*size]
 		if err := v.db.file.ReadMedium(fsync.OpPageRead, buf, v.db.offset(start)); err != nil {
-			return v.db.corrupt(uint64(start), "unproven page could not be read", err)
+			// No reason to go back to an older state: the page may be good.
+			return fmt.Errorf("read unproven pages from %d on: %w", start, err)
 		}
 		at := buf
 		for _, d := range round[:n] {

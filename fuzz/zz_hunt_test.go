@@ -60,6 +60,8 @@ func TestHuntOpen(t *testing.T) {
 	end := time.Now().Add(time.Duration(secs) * time.Second)
 	files := seedFiles(t)
 	sites := map[string]bool{}
+	pairs := 1
+	debug.SetMaxStack(64 << 20)
 	n := 0
 	for ; time.Now().Before(end); seed++ {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -69,6 +71,16 @@ func TestHuntOpen(t *testing.T) {
 		}
 		flags := []uint8{0, 1, 1, 1, 3, 5, 4}[r.IntN(7)]
 		idx := r.IntN(len(files))
+		if os.Getenv("PAIRS") != "" {
+			if n >= pairs {
+				break
+			}
+			idx, _ = strconv.Atoi(os.Getenv("PAIRS"))
+			l := len(files[idx].refs)
+			pairs = l * l
+			in = []byte{7, byte(n / l), byte(n % l)}
+			flags = 1
+		}
 		os.WriteFile("/tmp/hunt-last", []byte(fmt.Sprintf("go test fuzz v1\nbyte('\\x%02x')\nbyte('\\x%02x')\n[]byte(%q)\n", idx, flags, in)), 0o600)
 		n++
 		if !t.Run(fmt.Sprint(seed), func(t *testing.T) {

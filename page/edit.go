@@ -159,7 +159,10 @@ func (n Node) setPrefix(p int) {
 			n.setHead(i, 0)
 			continue
 		}
-		n.setHead(i, headOf(n.Cell(i).Known()[p:]))
+		// Where damaged neighbours were merged, keys are out of order and one may
+		// be shorter than what first and last share: Validate will refuse the page.
+		known := n.Cell(i).Known()
+		n.setHead(i, headOf(known[min(p, len(known)):]))
 	}
 }
 
