@@ -107,7 +107,7 @@ func (c *copier) write(b []byte) error {
 // CopyFile writes the database as WriteTo does to a new file at path, syncs it
 // and gives it its name only then, replacing a file that is there. The copy
 // opens without further validation.
-func (tx *Tx) CopyFile(path string, mode os.FileMode) (err error) {
+func (tx *Tx) CopyFile(path string, mode os.FileMode) error {
 	open := tx.db.options.OpenFile
 	if open == nil {
 		open = os.OpenFile
@@ -117,19 +117,15 @@ func (tx *Tx) CopyFile(path string, mode os.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(part))
-		}
-	}()
+	part = f.Name() // OpenFile may have chosen another place
 	if err := tx.fill(f); err != nil {
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.Close(), os.Remove(part))
 	}
 	if err := f.Close(); err != nil {
-		return err
+		return errors.Join(err, os.Remove(part))
 	}
 	if err := os.Rename(part, path); err != nil {
-		return err
+		return errors.Join(err, os.Remove(part))
 	}
 	return fsync.SyncDir(path)
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package lightning
 
 import (
@@ -8,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -18,19 +19,6 @@ import (
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/page"
 )
-
-// childEnv tells a copy of this test binary, started by a test, what to do.
-const childEnv = "LIGHTNING_TEST_CHILD"
-
-// child returns the command that runs the test of the given name as a child
-// process with the job in its environment.
-func child(t *testing.T, test, job string, env ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.count=1")
-	cmd.Env = append(append(os.Environ(), childEnv+"="+job), env...)
-	cmd.Stderr = os.Stderr
-	return cmd
-}
 
 // goodFile is a closed database with one key.
 func goodFile(t *testing.T, o Options) string {
@@ -170,7 +158,9 @@ func TestBadInput_IntegrityKey(t *testing.T) {
 	path := goodFile(t, Options{IntegrityKey: []byte("right")})
 	change(t, path, func(b []byte) []byte { return b })
 	for name, key := range map[string][]byte{"wrong": []byte("wrong"), "missing": nil} {
-		t.Run(name, func(t *testing.T) { badOpen(t, path, Options{IntegrityKey: key}, ErrIntegrityKey, "Options.IntegrityKey") })
+		t.Run(name, func(t *testing.T) {
+			badOpen(t, path, Options{IntegrityKey: key}, ErrIntegrityKey, "Options.IntegrityKey")
+		})
 	}
 	plain := goodFile(t, Options{})
 	change(t, plain, func(b []byte) []byte { return b })

@@ -30,7 +30,6 @@ type Bucket struct {
 	parent   *Bucket
 	name     []byte
 	children map[string]*Bucket // opened nested buckets; writable transactions only
-	origin   uint64             // tree.gen when opened
 }
 
 // Tx returns the transaction of the bucket.
@@ -401,7 +400,7 @@ func (b *Bucket) spill() (bool, error) {
 			return false, err
 		}
 	}
-	return b.changed || b.tree.gen != b.origin, nil
+	return b.changed || b.tree.gen != 0, nil
 }
 
 func (b *Bucket) header() page.Bucket {

@@ -94,13 +94,17 @@ func (db *DB) strictCheck() error {
 	if !db.StrictMode {
 		return nil
 	}
-	return db.View(func(tx *Tx) error {
+	err := db.View(func(tx *Tx) error {
 		var errs []error
 		for err := range tx.Check() {
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)
 	})
+	if errors.Is(err, ErrDatabaseNotOpen) {
+		return nil // closed by another goroutine; the commit stands
+	}
+	return err
 }
 
 // checker walks one state. It trusts nothing it has not checked.

@@ -57,12 +57,9 @@ func (tx *Tx) seal() (*group, error) {
 	}
 	pages := tx.dirtyPages()
 	tx.stats.Spill += int64(pages)
-	alone := !db.roomFor(pages)
-	if alone {
-		// This transaction may need a longer file. It goes out by itself, so
-		// that a full disk fails nobody else.
-		db.drain()
-	}
+	// A transaction for which the file cannot be made long enough in advance
+	// goes out by itself, so that a full disk fails nobody else.
+	alone := !db.roomFor(pages) && !db.makeRoom(pages)
 	g, err := db.join(tx, pages)
 	if err != nil {
 		return nil, err
@@ -145,6 +142,19 @@ func (db *DB) roomFor(pages int) bool {
 	return need <= db.filePages.Load()
 }
 
+// makeRoom lengthens the file for what is sealed, which it flushes, and pages
+// more; false if the file cannot grow. The caller holds the writer lock.
+func (db *DB) makeRoom(pages int) bool {
+	db.flusher.lock()
+	defer db.flusher.unlock()
+	db.flushPending()
+	need := db.endPages.Load() + uint64(pages)
+	if limit := db.maxPages(); limit > 0 && need > limit {
+		return false
+	}
+	return db.poisoned() == nil && db.reach(need) == nil
+}
+
 // await returns when the group is flushed, flushing it in this goroutine if
 // nobody else does.
 func (db *DB) await(g *group) error {
@@ -193,18 +203,21 @@ func (db *DB) flushPending() {
 		db.abandon(g, err)
 		return
 	}
+	// If no transaction is running, none knows the nodes; and if none was
+	// sealed on top, the next one starts from their pages.
+	idle := db.writer.tryLock()
 	db.mu.Lock()
 	db.inFlight = 0
-	idle := false
-	if db.tip.id == g.tip.id {
+	alone := db.tip.id == g.tip.id
+	if alone {
 		db.tip.root = db.tip.root.settle()
-		// No transaction was sealed on top. If none is running either, nobody
-		// knows the nodes any more: the next one starts from their pages.
-		idle = !db.writer.held()
 	}
 	db.mu.Unlock()
 	if idle {
-		db.recycle(written)
+		if alone {
+			db.recycle(written)
+		}
+		db.writer.unlock()
 	}
 	close(g.done)
 }

@@ -94,11 +94,14 @@ func (c *compaction) copy(src *Bucket, path [][]byte) error {
 			}
 			continue
 		}
+		from := src.Bucket(k)
+		if from == nil {
+			return src.tx.Err()
+		}
 		if _, err := b.CreateBucket(k); err != nil {
 			return err
 		}
-		child := append(path[:len(path):len(path)], k)
-		if err := c.copy(src.Bucket(k), child); err != nil {
+		if err := c.copy(from, append(path[:len(path):len(path)], k)); err != nil {
 			return err
 		}
 		// The nested buckets may have gone through several transactions.

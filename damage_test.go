@@ -12,7 +12,7 @@ import (
 	"github.com/lightning-db/lightning/page"
 )
 
-var damageEvery = flag.Int("damage.every", 7, "TestDamage_EveryByte flips each nth byte of the file")
+var damageEvery = flag.Int("damage.every", 13, "TestDamage_EveryByte flips each nth byte of the file")
 
 // damaged makes a closed file with two buckets of several pages each.
 func damaged(t *testing.T, o Options) (path string, want map[string]map[string]string) {
@@ -30,9 +30,9 @@ func damaged(t *testing.T, o Options) (path string, want map[string]map[string]s
 			if err != nil {
 				return err
 			}
-			for i := range 60 {
+			for i := range 24 {
 				k, v := fmt.Sprintf("key%02d", i), text(byte('a'+i%26), 200)
-				if i == 30 {
+				if i == 12 {
 					v = text('B', 5000)
 				}
 				want[name][k] = v

@@ -2,7 +2,6 @@ package lightning
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -81,6 +80,8 @@ type DB struct {
 	space   *space
 	slabs   slabBuffer
 	slots   [2]slotState
+
+	keepLength bool // cutting the file has failed
 
 	durable     page.TxID // D: newest transaction known durable
 	proven      *snapshot // D's state
@@ -362,11 +363,15 @@ func (db *DB) syncEvery(d time.Duration) {
 			return
 		case <-t.C:
 		}
+		if db.poisoned() != nil {
+			return
+		}
 		db.flusher.lock()
 		err := db.syncLocked()
 		db.flusher.unlock()
-		if err != nil && !errors.Is(err, ErrPoisoned) {
+		if err != nil {
 			db.noteFailure(err)
+			return
 		}
 	}
 }

@@ -378,7 +378,9 @@ func TestFaults_GroupFailsTogether(t *testing.T) {
 			}
 			errs := make(chan error, members)
 			put := func(i int) {
-				errs <- db.Update(func(tx *Tx) error { return tx.Bucket([]byte("bucket")).Put([]byte(fmt.Sprint("member", i)), []byte(text('m', 3000))) })
+				errs <- db.Update(func(tx *Tx) error {
+					return tx.Bucket([]byte("bucket")).Put([]byte(fmt.Sprint("member", i)), []byte(text('m', 3000)))
+				})
 			}
 			go put(0)
 			<-held

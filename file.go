@@ -73,7 +73,7 @@ func (db *DB) shrink() {
 	}
 	end := uint64(max(db.slots[0].end, db.slots[1].end))
 	want := end + db.growth(end)
-	if have := db.filePages.Load(); have <= want+db.growth(end) {
+	if have := db.filePages.Load(); db.keepLength || have <= want+db.growth(end) {
 		return
 	}
 	db.truncate(want)
@@ -86,6 +86,7 @@ func (db *DB) truncate(pages uint64) {
 	db.filePages.Store(pages)
 	if err := db.file.Truncate(fsync.OpTruncate, int64(pages)*int64(db.pageSize)); err != nil {
 		db.filePages.Store(before)
+		db.keepLength = true // as on Windows, where mapped files cannot be cut
 		db.Logger().Warningf("%s: give back free space: %v", db.path, err)
 	}
 }

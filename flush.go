@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -203,13 +204,16 @@ func (f *flush) place() error {
 
 // free gives up what the group's members replaced.
 func (f *flush) free() error {
-	for _, x := range f.g.freed {
-		if err := f.edit.give(x); err != nil {
-			return err
-		}
-	}
+	freed := f.g.freed
 	for _, n := range f.g.late {
-		x := extent{n.ref.ID, len(n.buf) / f.db.pageSize, n.ref.Birth}
+		freed = append(freed, extent{n.ref.ID, len(n.buf) / f.db.pageSize, n.ref.Birth})
+	}
+	slices.SortFunc(freed, func(a, b extent) int { return cmp.Compare(a.id, b.id) })
+	for i := 0; i < len(freed); {
+		x := freed[i]
+		for i++; i < len(freed) && freed[i].id == x.id+page.ID(x.pages) && freed[i].birth == x.birth; i++ {
+			x.pages += freed[i].pages // neighbours of one birth become one extent
+		}
 		if err := f.edit.give(x); err != nil {
 			return err
 		}
@@ -289,12 +293,7 @@ func (n *node) resolve(b []byte) {
 // drain writes the queued pages, neighbours together.
 func (f *flush) drain() error {
 	db := f.db
-	slices.SortFunc(f.queue, func(a, b pageWrite) int {
-		if a.id < b.id {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(f.queue, func(a, b pageWrite) int { return cmp.Compare(a.id, b.id) })
 	var bufs [][]byte
 	for i := 0; i < len(f.queue); {
 		start := f.queue[i].id

@@ -65,8 +65,13 @@ func openSpace(db *DB, m *page.Meta) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Records above the end of the file were undone by later ones, unless a
+	// bitmap tells of that range, too.
+	limit := max(uint64(m.End), uint64(len(s.entries))*uint64(page.SpaceChunk(db.pageSize)))
 	err = page.ReadSpaceLog(append(log, m.Inline...), func(r page.SpaceRecord) error {
-		s.free.replay(uint64(r.Start), r.Pages, r.Freed)
+		if uint64(r.Start) < limit {
+			s.free.replay(uint64(r.Start), min(r.Pages, limit-uint64(r.Start)), r.Freed)
+		}
 		return s.free.err
 	})
 	if err != nil {
@@ -198,10 +203,4 @@ func seenBy(f freedExtent, readers []page.TxID) (page.TxID, bool) {
 		return 0, false
 	}
 	return readers[i-1], true
-}
-
-// markDirty undoes clearDirty, for a commit that failed after a dump.
-func (m *freeMap) markDirty(chunk int) {
-	m.grow(chunk)
-	m.dirty.set(chunk)
 }

@@ -10,10 +10,11 @@ import (
 // commit. Pages are taken and given up first, then finish writes the map.
 type spaceEdit struct {
 	s       *space
-	tx      page.TxID // transaction under which the flush's pages are born
-	limit   uint64    // pages that the file may have, 0 = no limit
-	ops     []spaceOp // in order, for undo
-	records []byte    // in order, for the log
+	tx      page.TxID        // transaction under which the flush's pages are born
+	limit   uint64           // pages that the file may have, 0 = no limit
+	ops     []spaceOp        // in order, for undo
+	records []byte           // in order, for the log
+	last    page.SpaceRecord // not in records yet: it may grow
 	freed   []freedExtent
 	dumped  []int       // chunks whose bitmaps were dumped, for undo
 	pages   []pageWrite // pages of the map itself
@@ -42,6 +43,9 @@ const (
 )
 
 func (s *space) edit(tx page.TxID, limit uint64) *spaceEdit {
+	// When much of the file is free, what is in use moves to the front, so
+	// that the file can be cut.
+	s.free.setLowestFirst(s.free.freePages() > s.free.end()/2)
 	return &spaceEdit{s: s, tx: tx, limit: limit, entries: s.entries, top: s.top, index: s.index, log: s.log, inline: s.inline}
 }
 
@@ -89,8 +93,26 @@ func (e *spaceEdit) give(x extent) error {
 	return nil
 }
 
+// record adds to the log; neighbours become one record.
 func (e *spaceEdit) record(start, pages uint64, freed bool) {
-	e.records = page.AppendSpaceRecord(e.records, page.SpaceRecord{Start: page.ID(start), Pages: pages, Freed: freed})
+	if e.last.Freed == freed && uint64(e.last.Start)+e.last.Pages == start && e.last.Pages > 0 {
+		e.last.Pages += pages
+		return
+	}
+	if e.last.Pages > 0 {
+		e.records = page.AppendSpaceRecord(e.records, e.last)
+	}
+	e.last = page.SpaceRecord{Start: page.ID(start), Pages: pages, Freed: freed}
+}
+
+// takeRecords returns the records since the last call.
+func (e *spaceEdit) takeRecords() []byte {
+	if e.last.Pages > 0 {
+		e.records = page.AppendSpaceRecord(e.records, e.last)
+	}
+	records := e.records
+	e.records, e.last = nil, page.SpaceRecord{}
+	return records
 }
 
 func (s *space) mapError(err error) error {
@@ -105,19 +127,18 @@ func (e *spaceEdit) finish() error {
 	if err := e.cutTail(); err != nil {
 		return err
 	}
-	log := append(append([]byte(nil), e.inline...), e.records...)
-	e.records = nil
+	log := append(append([]byte(nil), e.inline...), e.takeRecords()...)
 	if e.logPages(len(log)) > e.s.logLimit() {
 		if err := e.fold(); err != nil {
 			return err
 		}
-		log, e.records = e.records, nil
+		log = e.takeRecords()
 	}
 	for len(log) > page.InlineCapacity {
 		if err := e.spill(log); err != nil {
 			return err
 		}
-		log, e.records = e.records, nil
+		log = e.takeRecords()
 	}
 	e.inline = log
 	return nil
@@ -206,7 +227,7 @@ func (e *spaceEdit) seal(b []byte, id page.ID) page.Ref {
 }
 
 // fold dumps the bitmaps that changed, which makes the log so far obsolete.
-// What fold itself allocates and frees comes after the dump, in e.records.
+// What fold itself allocates and frees comes after the dump, as new records.
 func (e *spaceEdit) fold() error {
 	f := e.s.free
 	e.dumped = f.dirtyChunks()

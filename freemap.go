@@ -550,6 +550,12 @@ func (m *freeMap) clearDirty(chunk int) {
 	}
 }
 
+// markDirty undoes clearDirty, for a commit that failed after a dump.
+func (m *freeMap) markDirty(chunk int) {
+	m.grow(chunk)
+	m.dirty.set(chunk)
+}
+
 // apply changes both bits of a range, after checking all of it.
 func (m *freeMap) apply(op *freeOp, start, n uint64) error {
 	if m.err != nil {

@@ -19,8 +19,16 @@ type writerLock chan struct{}
 
 func (l writerLock) unlock() { <-l }
 
-// held reports whether somebody holds the lock.
-func (l writerLock) held() bool { return len(l) > 0 }
+// tryLock takes the lock if nobody holds it. It does not wait, so it may be
+// called under locks of higher rank.
+func (l writerLock) tryLock() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
 
 // flushLock is held by whoever flushes, syncs or closes. A channel, so that a
 // committer waits for it and for its group at once.

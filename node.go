@@ -148,8 +148,8 @@ func (tx *Tx) discard(h handle, pages int) {
 		h.n.owner = nil // no longer reachable; seal leaves it out
 		if len(h.n.buf) == tx.db.pageSize && page.TypeOf(h.n.buf) <= page.TypeLeaf {
 			tx.db.buffers.put(h.n.buf) // slices of it were never handed out, see Tx.keep
-			h.n.buf = nil
 		}
+		h.n.buf = nil // an extent's lives on if the user holds slices of it
 	default:
 		tx.replaced = append(tx.replaced, h.n)
 	}

@@ -112,7 +112,8 @@ type Options struct {
 	OpenFile func(string, int, os.FileMode) (*os.File, error)
 	// Mlock keeps the file's pages in memory (Unix).
 	Mlock bool
-	// Logger receives what the engine has to say; nil = nothing.
+	// Logger receives what the engine has to say; nil = nothing. It is called
+	// under locks of the engine and must not use the database.
 	Logger Logger
 	// NoStatistics turns the counters of DB.Stats off.
 	NoStatistics bool

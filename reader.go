@@ -99,7 +99,7 @@ func (t *readerTable) snapshots() []page.TxID {
 	return slices.Compact(ids)
 }
 
-// open and started return the number of open readers and of all that ever began.
+// counts returns the number of open readers and of all that ever began.
 func (t *readerTable) counts() (open, started int) {
 	t.each(func(s *readerSlot) {
 		if s.snap.Load() != 0 {

@@ -145,7 +145,7 @@ func (r *recovery) unfinished() (bool, error) {
 	if !bytes.Equal(b[:head], page.Magic[:head]) && !allZero(b[:head]) {
 		return false, nil
 	}
-	return allZero(b[min(len(b), page.MetaSize):]), nil
+	return page.PeekTxID(b) == 0 && allZero(b[page.MetaSize:]), nil
 }
 
 func allZero(b []byte) bool {
@@ -222,6 +222,7 @@ func (r *recovery) discover() error {
 	}
 	// Slot 0 tells the page size; if it is damaged, slot 1 is where it says.
 	var first error
+	var unsure *page.MetaIdentity
 	for _, n := range sizes {
 		if int64(n)+page.MetaSize > r.size {
 			continue
@@ -231,12 +232,19 @@ func (r *recovery) discover() error {
 		}
 		id, err := page.PeekMeta(b[:])
 		if err == nil && (n == 0 || id.PageSize == n) {
-			db.usePageSize(id.PageSize)
-			return r.read(id)
+			if _, err = page.DecodeMeta(b[:], db.hasher, db.useKey(id.FileID)); err == nil {
+				return r.read(id)
+			}
+			if unsure == nil {
+				unsure = &id
+			}
 		}
-		if n == 0 {
+		if first == nil {
 			first = err
 		}
+	}
+	if unsure != nil {
+		return r.read(*unsure) // neither slot is good: judge says why
 	}
 	if first == nil {
 		first = page.ErrMetaMagic
@@ -247,6 +255,7 @@ func (r *recovery) discover() error {
 // read decodes both slots with the key of the file.
 func (r *recovery) read(id page.MetaIdentity) error {
 	db := r.db
+	db.usePageSize(id.PageSize)
 	check := db.useKey(id.FileID)
 	for slot := range 2 {
 		off := int64(slot) * int64(db.pageSize)

@@ -41,6 +41,9 @@ func (t *tree) discardAll(children map[string]*Bucket) error {
 }
 
 func (t *tree) discardNode(h handle, v view, children map[string]*Bucket) error {
+	if db := t.tx.db; uint64(len(t.tx.freed)) > db.filePages.Load() {
+		return db.corrupt(uint64(h.ref.ID), "pages are referred to more than once", nil)
+	}
 	for i := range v.img.Count() {
 		if v.img.IsBranch() {
 			at := v.at(v.img.ChildAt(i))
@@ -227,8 +230,7 @@ func (t *tree) countKeys(v view) (n uint64, err error) {
 	return n, err
 }
 
-// refs calls fn for every extent of the tree and of the buckets nested in it:
-// its reference, type and pages. Inline buckets have none.
+// refsOf calls fn for every reference in the node.
 func refsOf(img page.Node, fn func(at page.RefAt) error) error {
 	var buf [3]page.RefAt
 	for i := range img.Count() {

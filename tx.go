@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,8 +37,9 @@ type Tx struct {
 	began    time.Time
 	handlers []func()
 
-	pageMap   *space    // what Page has loaded
-	pageMapOf *snapshot // of which state
+	pageMu    sync.Mutex // guards what Page has loaded
+	pageMap   *space
+	pageMapOf *snapshot // the state that pageMap describes
 
 	// Writable transactions only.
 	ctx        context.Context

@@ -29,13 +29,9 @@ func (tx *Tx) Page(id int) (*PageInfo, error) {
 
 func (tx *Tx) describe(info *PageInfo, snap *snapshot) error {
 	db := tx.db
-	s, err := tx.spaceOf(snap)
+	free, err := tx.isFree(snap, uint64(info.ID))
 	if err != nil {
 		return err
-	}
-	free, err := s.free.isFree(uint64(info.ID))
-	if err != nil {
-		return s.mapError(err)
 	}
 	if free {
 		info.Type = "free"
@@ -60,16 +56,21 @@ func (tx *Tx) describe(info *PageInfo, snap *snapshot) error {
 	return nil
 }
 
-// spaceOf returns the space map of the snapshot, kept while the transaction
-// sees the same one.
-func (tx *Tx) spaceOf(snap *snapshot) (*space, error) {
-	if tx.pageMap != nil && tx.pageMapOf == snap {
-		return tx.pageMap, nil
+// isFree reports whether the snapshot has the page free. The space map is kept
+// while the transaction sees the same snapshot.
+func (tx *Tx) isFree(snap *snapshot, id uint64) (bool, error) {
+	tx.pageMu.Lock()
+	defer tx.pageMu.Unlock()
+	if tx.pageMapOf != snap {
+		s, err := openSpace(tx.db, &snap.meta)
+		if err != nil {
+			return false, err
+		}
+		tx.pageMap, tx.pageMapOf = s, snap
 	}
-	s, err := openSpace(tx.db, &snap.meta)
+	free, err := tx.pageMap.free.isFree(id)
 	if err != nil {
-		return nil, err
+		return false, tx.pageMap.mapError(err)
 	}
-	tx.pageMap, tx.pageMapOf = s, snap
-	return s, nil
+	return free, nil
 }

@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,8 @@ type validation struct {
 	meta   *page.Meta
 	report func(pages int)
 
-	next  []demand // to be checked in the next round
+	next  []demand         // to be checked in the next round
+	seen  map[page.ID]bool // every page has one parent
 	pages int
 }
 
@@ -42,18 +44,14 @@ const readAhead = 1 << 20
 
 func (v *validation) run() error {
 	m := v.meta
+	v.seen = make(map[page.ID]bool)
 	v.want(demand{m.Root.Root, 1, treeTypes, anyLevel})
 	v.want(demand{m.Space, 1, indexTypes, anyLevel})
 	v.want(demand{m.SpaceLog, 1, logTypes, anyLevel})
 	for len(v.next) > 0 {
 		round := v.next
 		v.next = nil
-		slices.SortFunc(round, func(a, b demand) int {
-			if a.ref.ID < b.ref.ID {
-				return -1
-			}
-			return 1
-		})
+		slices.SortFunc(round, func(a, b demand) int { return cmp.Compare(a.ref.ID, b.ref.ID) })
 		if err := v.check(round); err != nil {
 			return err
 		}
@@ -77,6 +75,10 @@ func (v *validation) check(round []demand) error {
 		if end := uint64(d.ref.ID) + uint64(d.pages); end > uint64(v.meta.End) {
 			return v.db.corrupt(uint64(d.ref.ID), "reference past the end of the file", nil)
 		}
+		if v.seen[d.ref.ID] {
+			return v.db.corrupt(uint64(d.ref.ID), "page is referred to twice", nil)
+		}
+		v.seen[d.ref.ID] = true
 	}
 	for len(round) > 0 {
 		n, pages := 1, round[0].pages

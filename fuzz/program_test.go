@@ -103,6 +103,7 @@ const hangLimit = 30 * time.Second
 // hangs. The fuzzer then keeps the input.
 func watch(t testing.TB) {
 	t.Helper()
+	debug.SetMaxStack(128 << 20) // endless recursion is to fail before memory runs out
 	timer := time.AfterFunc(hangLimit, func() {
 		debug.SetTraceback("all")
 		panic("the input hangs")

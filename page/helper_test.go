@@ -237,13 +237,4 @@ func checkSearch(t testing.TB, n Node, model []entry, key []byte) {
 	if i != want || (f == Present) != present {
 		t.Fatalf("Search(%q) = %d, %d, want %d, present %t", key, i, f, want, present)
 	}
-	if n.IsBranch() {
-		child := want - 1
-		if present {
-			child = want
-		}
-		if ChildIndex(i, f) != child {
-			t.Fatalf("ChildIndex of %q = %d, want %d", key, ChildIndex(i, f), child)
-		}
-	}
 }

@@ -129,6 +129,9 @@ func PeekMeta(b []byte) (id MetaIdentity, err error) {
 	return id, nil
 }
 
+// PeekTxID reads the transaction number from the slot b, unverified.
+func PeekTxID(b []byte) TxID { return TxID(le.Uint64(b[metaTxID:])) }
+
 // DecodeMeta reads and verifies the slot b. keyCheck is that of the key which
 // the sealer holds. The slices of the result are copies.
 func DecodeMeta(b []byte, s Sealer, keyCheck [16]byte) (*Meta, error) {

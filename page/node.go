@@ -152,15 +152,6 @@ func (n Node) search(key []byte, p, lo, hi int) (int, Find) {
 	return lo, Absent
 }
 
-// ChildIndex turns the outcome of a search in a branch into the index of the
-// child that covers the key.
-func ChildIndex(i int, f Find) int {
-	if f == Present {
-		return i
-	}
-	return i - 1
-}
-
 // Child returns the reference to child i of a branch.
 func (n Node) Child(i int) Ref { return GetRef(n[n.offset(i)+1:]) }
 
