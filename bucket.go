@@ -204,30 +204,42 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 	if !c.IsBucket() {
 		return nil, nil
 	}
-	child := b.tx.bucketAt(v, i)
+	child, err := b.tree.bucketAt(v, i)
+	if err != nil {
+		return nil, err
+	}
 	if b.tx.writable {
 		b.attach(child, name)
 	}
 	return child, nil
 }
 
-// bucketAt makes the Bucket for the bucket cell i of the leaf v.
-func (tx *Tx) bucketAt(v view, i int) *Bucket {
+// bucketAt makes the Bucket for the bucket cell i of the leaf v of t. It refuses
+// a bucket whose root is that of one around it: the verified bit lets a forged
+// reference to a page above it pass, and walks would never end.
+func (t *tree) bucketAt(v view, i int) (*Bucket, error) {
+	tx := t.tx
 	c := v.img.Cell(i)
 	payload := c.Value()
 	h := page.GetBucket(payload)
 	b := &Bucket{FillPercent: DefaultFillPercent, tx: tx, sequence: h.Sequence}
-	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent}
+	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent, above: t}
 	if inline := page.InlineOf(payload); inline != nil {
 		b.tree.inline = tx.keep(v, inline)
 	} else if !h.Root.IsZero() {
 		b.tree.root = v.at(c.ValueRefAt())
 	}
-	return b
+	for a := t; a != nil && !b.tree.root.isZero() && b.tree.root.n == nil; a = a.above {
+		if a.root.ref.ID == b.tree.root.ref.ID {
+			return nil, tx.db.corrupt(uint64(a.root.ref.ID), "bucket is nested in itself", nil)
+		}
+	}
+	return b, nil
 }
 
 func (b *Bucket) attach(child *Bucket, name []byte) {
 	child.parent = b
+	child.tree.above = &b.tree
 	child.name = append([]byte(nil), name...)
 	if b.children == nil {
 		b.children = make(map[string]*Bucket)

@@ -1,8 +1,11 @@
 package lightning
 
 import (
+	"bytes"
 	"runtime/debug"
 	"slices"
+
+	"github.com/lightning-db/lightning/page"
 )
 
 // Cursor walks the keys of a bucket in order. It is used by one goroutine at a
@@ -234,19 +237,42 @@ func (c *Cursor) forward() (bool, error) {
 		return true, nil
 	}
 	for d := len(c.path) - 2; d >= 0; d-- {
-		s := &c.path[d]
-		if s.i+1 >= s.img.Count() {
-			continue
+		if c.path[d].i+1 < c.path[d].img.Count() {
+			return true, c.turn(d, 1)
 		}
-		s.i++
-		v, err := c.bucket.tree.child(s.view, s.i)
-		if err != nil {
-			return false, err
-		}
-		c.path = c.path[:d+1]
-		return true, c.descend(v, false)
 	}
 	return false, nil
+}
+
+// turn leaves the leaf at its end for the next one in direction by, 1 or -1,
+// below the branch at depth d. The keys there must follow those here: a file
+// made by an enemy could lead in circles.
+func (c *Cursor) turn(d, by int) error {
+	t := &c.bucket.tree
+	from := c.path[len(c.path)-1]
+	s := &c.path[d]
+	s.i += by
+	v, err := t.child(s.view, s.i)
+	if err != nil {
+		return err
+	}
+	c.path = c.path[:d+1]
+	if err := c.descend(v, by < 0); err != nil {
+		return err
+	}
+	to := c.path[len(c.path)-1]
+	here, err := t.key(from.view, from.i)
+	if err != nil {
+		return err
+	}
+	there, err := t.key(to.view, to.i)
+	if err != nil {
+		return err
+	}
+	if bytes.Compare(here, there) != -by {
+		return t.tx.db.corrupt(uint64(page.IDOf(to.img)), "keys are not in order with those of the page before", nil)
+	}
+	return nil
 }
 
 func (c *Cursor) prev() (bool, error) {
@@ -257,16 +283,11 @@ func (c *Cursor) prev() (bool, error) {
 		if s.i == 0 {
 			continue
 		}
-		c.path[d].i--
 		if d == len(c.path)-1 {
+			c.path[d].i--
 			return true, nil
 		}
-		v, err := c.bucket.tree.child(s.view, s.i-1)
-		if err != nil {
-			return false, err
-		}
-		c.path = c.path[:d+1]
-		return true, c.descend(v, true)
+		return true, c.turn(d, -1)
 	}
 	return false, nil
 }

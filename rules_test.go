@@ -114,22 +114,22 @@ type ruleWorld struct {
 }
 
 // runRules returns the first broken promise.
-func runRules(steps []ruleStep, off ruleSet, tracing bool) (broken error, trace []string) {
+func runRules(steps []ruleStep, off ruleSet, tracing bool) (trace []string, broken error) {
 	w := &ruleWorld{off: off, disk: newRuleDisk(), tracing: tracing, begun: 1, safe: 1, killSafe: 1}
 	w.line = make([]ruleState, 2, 64)
 	w.ever = map[ruleTx]map[ruleState]bool{1: {{}: true}}
 	for _, s := range steps {
 		if broken = w.do(s); broken != nil || w.over {
-			return broken, w.trace
+			return w.trace, broken
 		}
 	}
 	last := uint64(len(steps))
 	for i, act := range []ruleAction{actPowerCut, actSeal, actSeal, actFlush, actKill, actSeal} {
 		if broken = w.do(ruleStep{act, last + uint64(i)}); broken != nil || w.over {
-			return broken, w.trace
+			return w.trace, broken
 		}
 	}
-	return nil, w.trace
+	return w.trace, nil
 }
 
 func (w *ruleWorld) log(format string, args ...any) {
@@ -404,7 +404,7 @@ func (w *ruleWorld) readAll() error {
 func exploreRules(off ruleSet, first uint64, runs int) (n int, seed uint64, broken error) {
 	for i := range runs {
 		seed = first + uint64(i)
-		if broken, _ = runRules(ruleStepsOf(seed), off, false); broken != nil {
+		if _, broken = runRules(ruleStepsOf(seed), off, false); broken != nil {
 			return i + 1, seed, broken
 		}
 	}
@@ -417,7 +417,7 @@ func shrinkRules(steps []ruleStep, off ruleSet) []ruleStep {
 		smaller := false
 		for at := 0; at+size <= len(steps); {
 			fewer := slices.Delete(slices.Clone(steps), at, at+size)
-			if broken, _ := runRules(fewer, off, false); broken != nil {
+			if _, broken := runRules(fewer, off, false); broken != nil {
 				steps, smaller = fewer, true
 			} else {
 				at += size
@@ -433,7 +433,7 @@ func shrinkRules(steps []ruleStep, off ruleSet) []ruleStep {
 // ruleStory is the shortest failing run found, told step by step.
 func ruleStory(seed uint64, off ruleSet) string {
 	steps := shrinkRules(ruleStepsOf(seed), off)
-	broken, trace := runRules(steps, off, true)
+	trace, broken := runRules(steps, off, true)
 	return fmt.Sprintf("-rules.seed=%d -rules.runs=1: %v\n(%d steps left)\n%s",
 		seed, broken, len(steps), strings.Join(trace, "\n"))
 }

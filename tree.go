@@ -16,6 +16,7 @@ type tree struct {
 	count  uint64    // keys
 	gen    uint64    // raised by each change, so that cursors notice
 	fill   float64   // where splits cut, see Bucket.FillPercent
+	above  *tree     // of the bucket that this one is nested in
 }
 
 // step is one level of a path: a node and the index taken in it.

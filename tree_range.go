@@ -77,7 +77,11 @@ func (t *tree) discardBucket(v view, i int, children map[string]*Bucket) error {
 			return b.tree.discardAll(b.children)
 		}
 	}
-	return t.tx.bucketAt(v, i).tree.discardAll(nil)
+	b, err := t.bucketAt(v, i)
+	if err != nil {
+		return err
+	}
+	return b.tree.discardAll(nil)
 }
 
 // removeRange deletes the keys in [from, to); nil leaves a side open. It fails

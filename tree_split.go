@@ -30,6 +30,9 @@ func (t *tree) insert(path []step, d, i int, cell []byte) error {
 	if k.Long {
 		k.Ref = parent.refTo(sep.extent)
 	}
+	if err := t.between(view{parent.img(), parent}, path[d-1].i+1, sep.bytes); err != nil {
+		return err
+	}
 	t.tx.cell = page.AppendBranchCell(t.tx.cell[:0], k, parent.add(right))
 	return t.insert(path, d-1, path[d-1].i+1, t.tx.cell)
 }
@@ -109,6 +112,9 @@ func (t *tree) separator(left, right *node) (s separator, err error) {
 	if err != nil {
 		return s, err
 	}
+	if bytes.Compare(last, first) >= 0 {
+		return s, t.tx.db.corrupt(uint64(page.IDOf(lv.img)), "long keys out of order", nil)
+	}
 	s.bytes = bytes.Clone(first[:shortest(last, first)])
 	if s.long = len(s.bytes) > page.MaxInlineKey(t.tx.db.pageSize); s.long {
 		s.extent = handle{n: t.tx.newExtent(page.TypeKey, s.bytes)}
@@ -148,4 +154,22 @@ func (t *tree) grow(left, right *node, sep separator) {
 	t.tx.cell = page.AppendBranchCell(t.tx.cell[:0], k, root.add(right))
 	img.Insert(1, t.tx.cell, t.tx.scratch())
 	t.root = handle{n: root}
+}
+
+// between fails if key does not belong at index i of the branch v: a page below
+// holds keys outside the range that its parent gives it.
+func (t *tree) between(v view, i int, key []byte) error {
+	for _, at := range [2]int{i - 1, i} {
+		if at < 1 || at >= v.img.Count() {
+			continue
+		}
+		k, err := t.key(v, at)
+		if err != nil {
+			return err
+		}
+		if c := bytes.Compare(k, key); c == 0 || (c > 0) != (at == i) {
+			return t.tx.db.corrupt(uint64(page.IDOf(v.img)), "keys below are outside their range", nil)
+		}
+	}
+	return nil
 }

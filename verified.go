@@ -80,8 +80,8 @@ func (db *DB) extent(r page.Ref, pages int) ([]byte, error) {
 			return nil, err
 		}
 		db.verified.set(r.ID)
-	} else if page.BirthOf(b) != r.Birth {
-		return nil, db.corrupt(uint64(r.ID), "page is of another transaction than its parent says", nil)
+	} else if page.BirthOf(b) != r.Birth || page.PagesOf(b) != pages {
+		return nil, db.corrupt(uint64(r.ID), "page is not what its parent says", nil)
 	}
 	return b, nil
 }

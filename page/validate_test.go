@@ -80,7 +80,9 @@ func readNode(g *generator, n Node) {
 		n.Raw(i)
 		n.SpaceOf(i)
 		for _, at := range n.Refs(i, &buf) {
-			at.Type(n.Level())
+			if _, ok := at.Type(n.Level()); !ok && at.Kind != RefBucket {
+				panic("reference without a type")
+			}
 			GetRef(n[at.Offset:])
 		}
 		if c.IsLong() {
