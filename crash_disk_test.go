@@ -134,7 +134,7 @@ func (d *crashDisk) ReadMedium(op fsync.Op, p []byte, off int64) error {
 	im := d.at(d.position())
 	all := applyEvents(im.medium, im.pending)
 	if off+int64(len(p)) > int64(len(all)) {
-		return d.readCached(op, p, off) // lets the file say it
+		return fmt.Errorf("read %d bytes at %d of %d: %w", len(p), off, len(all), io.ErrUnexpectedEOF)
 	}
 	copy(p, all[off:])
 	return nil
@@ -160,8 +160,10 @@ func (d *crashDisk) at(n int) *crashImage {
 			im.medium = applyEvents(im.medium, im.pending, log[since:i])
 		case diskSyncFail:
 			im.pending = slices.Concat(im.pending, log[since:i])
+			// Data is lost, but the kernel keeps the length and writes it later.
+			length := len(applyEvents(im.medium, im.pending))
 			im = im.powerCut(rand.New(rand.NewPCG(e.seed, 7)), true)
-			im.stale = true
+			im.medium, im.stale = resized(slices.Clip(im.medium), int64(length)), true
 		default:
 			continue
 		}
