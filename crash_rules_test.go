@@ -260,7 +260,7 @@ func TestRuleC_EachLostPageIsNoticed(t *testing.T) {
 				continue // written again later
 			}
 			f.judge(fmt.Sprintf("page %d lost", (e.off+int64(at))/4096), left, durable, newest)
-			if _, opened := openedAs(t, f.path, left); opened == durable {
+			if opened, _ := openedAs(t, f.path, left); opened == durable {
 				refused++
 			}
 		}
@@ -282,14 +282,14 @@ func pieces(e diskEvent, from, to int) []diskEvent {
 }
 
 // openedAs returns the transaction that an open of the image yields.
-func openedAs(t *testing.T, path string, im *crashImage) (err error, id page.TxID) {
+func openedAs(t *testing.T, path string, im *crashImage) (id page.TxID, err error) {
 	t.Helper()
 	db, _, err := openImage(t, path+".as", im, Options{})
 	if err != nil {
-		return err, 0
+		return 0, err
 	}
 	defer db.Close()
-	return nil, db.published.Load().meta.TxID
+	return db.published.Load().meta.TxID, nil
 }
 
 // Pages of the oldest unproven transaction are as unproven as the newest's.
@@ -493,7 +493,7 @@ func TestRuleF_NoSilentRollback(t *testing.T) {
 	copy(im.medium[slot*4096:], b)
 	f.judge("whole", &crashImage{medium: im.medium, cache: im.medium}, m.TxID)
 	cut := im.medium[:1<<20]
-	err, got := openedAs(t, f.path, &crashImage{medium: cut, cache: cut})
+	got, err := openedAs(t, f.path, &crashImage{medium: cut, cache: cut})
 	if !errors.Is(err, ErrChecksum) {
 		t.Fatalf("Open of the cut file yields transaction %d (older is %d): %v, want ErrChecksum", got, older, err)
 	}
