@@ -378,7 +378,7 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 		}
 		return ErrIncompatibleValue
 	}
-	// The cell in dst is a placeholder: spill writes the bucket there.
+	// The cell in dst stays empty until spill writes the bucket there.
 	if err := dst.tree.putBucket(dstPath, false, key, page.Bucket{}, handle{}, nil); err != nil {
 		return b.tx.fail(err)
 	}

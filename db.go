@@ -272,16 +272,7 @@ func (db *DB) View(fn func(*Tx) error) error {
 
 // ViewContext is View that does not begin when ctx has ended.
 func (db *DB) ViewContext(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := db.BeginContext(ctx, false)
-	if err != nil {
-		return err
-	}
-	tx.managed = true
-	defer tx.rollback()
-	if err := tx.run(fn); err != nil {
-		return err
-	}
-	return tx.Err()
+	return db.manage(ctx, false, fn)
 }
 
 // Update runs fn in a writable transaction and commits it. When fn returns an
@@ -294,7 +285,12 @@ func (db *DB) Update(fn func(*Tx) error) error {
 // UpdateContext is Update that gives up when ctx ends, until the transaction
 // is sealed: from then on only the disk decides.
 func (db *DB) UpdateContext(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := db.BeginContext(ctx, true)
+	return db.manage(ctx, true, fn)
+}
+
+// manage runs fn in a transaction and ends it, whatever fn does.
+func (db *DB) manage(ctx context.Context, writable bool, fn func(*Tx) error) error {
+	tx, err := db.BeginContext(ctx, writable)
 	if err != nil {
 		return err
 	}
@@ -303,7 +299,10 @@ func (db *DB) UpdateContext(ctx context.Context, fn func(*Tx) error) error {
 	if err := tx.run(fn); err != nil {
 		return err
 	}
-	return tx.commit()
+	if writable {
+		return tx.commit()
+	}
+	return tx.Err()
 }
 
 // run calls fn with faults of the mapping turned into errors.

@@ -122,7 +122,7 @@ type ruleFlush struct {
 	slot          int
 	synced, large bool
 	length        int // of the file, as this flush needs it
-	todo          []func() error
+	steps         []func() error
 }
 
 // beginFlush stamps the group: every page is born at the txid of its last member.
@@ -160,7 +160,7 @@ func (e *ruleEngine) beginFlush(large bool) bool {
 		e.freed = append(e.freed, ruleFreed{p.page, p.b, t})
 	}
 	e.gathered = nil
-	f.todo = e.plan(f)
+	f.steps = e.plan(f)
 	e.flight = f
 	return true
 }
@@ -170,38 +170,38 @@ func (e *ruleEngine) busy() bool {
 }
 
 // plan lists the single steps of a flush; a crash may come between any two.
-func (e *ruleEngine) plan(f *ruleFlush) (todo []func() error) {
+func (e *ruleEngine) plan(f *ruleFlush) (steps []func() error) {
 	if e.rejected && !e.off.noErase {
 		// Erase first, with a sync of its own: the pages that follow may happen
 		// to complete the rejected state.
-		todo = append(todo, func() error { return e.disk.writeMeta(1-e.dSlot, ruleCell{}) })
+		steps = append(steps, func() error { return e.disk.writeMeta(1-e.dSlot, ruleCell{}) })
 		if !e.off.eraseUnsynced {
-			todo = append(todo, e.sync)
+			steps = append(steps, e.sync)
 		}
 	}
 	if f.length > e.disk.cache.length {
-		todo = append(todo, func() error { e.disk.setLength(f.length); return nil })
+		steps = append(steps, func() error { e.disk.setLength(f.length); return nil })
 		if !e.off.growUnsynced {
-			todo = append(todo, e.sync)
+			steps = append(steps, e.sync)
 		}
 	}
 	for _, c := range f.pages {
-		todo = append(todo, func() error {
+		steps = append(steps, func() error {
 			e.verified[c.page] = false
 			e.disk.write(c.page, c)
 			return nil
 		})
 	}
 	if f.large && !e.off.largeUnsynced {
-		todo = append(todo, e.sync)
+		steps = append(steps, e.sync)
 	}
-	todo = append(todo, func() error {
+	steps = append(steps, func() error {
 		e.rejected = false
 		e.written = f.meta
 		return e.disk.writeMeta(f.slot, ruleCell{kind: cellMeta, meta: f.meta})
 	})
 	if f.synced {
-		todo = append(todo, func() error {
+		steps = append(steps, func() error {
 			err := e.sync()
 			if err == nil {
 				e.durable, e.dSlot = f.meta, f.slot
@@ -209,17 +209,17 @@ func (e *ruleEngine) plan(f *ruleFlush) (todo []func() error) {
 			return err
 		})
 	}
-	return todo
+	return steps
 }
 
 // step does one step of the flush; done means that it was acknowledged.
 func (e *ruleEngine) step() (done bool, err error) {
 	f := e.flight
-	if err := f.todo[0](); err != nil {
+	if err := f.steps[0](); err != nil {
 		e.poison()
 		return false, err
 	}
-	if f.todo = f.todo[1:]; len(f.todo) > 0 {
+	if f.steps = f.steps[1:]; len(f.steps) > 0 {
 		return false, nil
 	}
 	e.published, e.flight = f.meta, nil

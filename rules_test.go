@@ -346,7 +346,7 @@ func (w *ruleWorld) flush(n int) error {
 	for ; n > 0 && e.flight != nil; n-- {
 		f := e.flight
 		done, err := e.step()
-		w.log("  step of flush %d: %d left, error %v", f.meta.txid, len(f.todo), err)
+		w.log("  step of flush %d: %d left, error %v", f.meta.txid, len(f.steps), err)
 		if err != nil {
 			w.killSafe = w.safe
 			return w.readAll()
