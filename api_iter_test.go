@@ -358,3 +358,29 @@ func TestOptions_Durability_DataIsKeptOverAClose(t *testing.T) {
 		}
 	}
 }
+
+func TestTx_Check_ContextEnds(t *testing.T) {
+	db := openDB(t, nil)
+	mustUpdate(t, db, func(tx *lightning.Tx) {
+		b := mustCreate(t, tx, "b")
+		for i := range 5000 {
+			mustPut(t, b, numberedKey(i), "v")
+		}
+	})
+	mustView(t, db, func(tx *lightning.Tx) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var seen int64
+		var last error
+		step := func(done, total int64) {
+			if seen = done; done == 3 {
+				cancel()
+			}
+		}
+		for err := range tx.Check(lightning.WithCheckContext(ctx), lightning.WithCheckProgress(step)) {
+			last = err
+		}
+		if !errors.Is(last, context.Canceled) || seen != 3 {
+			t.Errorf("Check: got %v after %d pages, want %v after 3", last, seen, context.Canceled)
+		}
+	})
+}

@@ -35,6 +35,11 @@ type Bucket struct {
 // Tx returns the transaction of the bucket.
 func (b *Bucket) Tx() *Tx { return b.tx }
 
+// String shows root page, keys and sequence, for logs.
+func (b *Bucket) String() string {
+	return fmt.Sprintf("Bucket<root=%d, keys=%d, sequence=%d>", b.Root(), b.Len(), b.sequence)
+}
+
 // Writable reports whether the bucket belongs to a writable transaction.
 func (b *Bucket) Writable() bool { return b.tx.writable }
 

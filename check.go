@@ -2,6 +2,7 @@ package lightning
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,6 +27,7 @@ const (
 type CheckOption func(*checkConfig)
 
 type checkConfig struct {
+	ctx      context.Context // nil = never ends
 	kv       KVStringer
 	from     uint64
 	level    CheckLevel
@@ -44,6 +46,12 @@ func WithCheckLevel(level CheckLevel) CheckOption { return func(c *checkConfig) 
 // WithCheckProgress makes Tx.Check report the pages looked at, in its goroutine.
 func WithCheckProgress(fn func(done, total int64)) CheckOption {
 	return func(c *checkConfig) { c.progress = fn }
+}
+
+// WithCheckContext makes Tx.Check stop when ctx ends; the last error it sends is
+// then that of ctx.
+func WithCheckContext(ctx context.Context) CheckOption {
+	return func(c *checkConfig) { c.ctx = ctx }
 }
 
 // Check looks for damage in the state that a read-only transaction sees, or in
@@ -118,6 +126,7 @@ type checker struct {
 	done   int64
 	below  int // > 0 within the subtree that WithPageId asks for
 	failed bool
+	ended  bool // the context has ended
 }
 
 func newChecker(db *DB, m *page.Meta, config checkConfig, report func(error)) *checker {
@@ -156,6 +165,9 @@ func (c *checker) problem(id page.ID, format string, args ...any) {
 // load reads an extent and checks that it is what d demands, and that nobody
 // else has claimed its pages. It returns nil, having reported, if not.
 func (c *checker) load(d demand) []byte {
+	if c.stop() {
+		return nil
+	}
 	id := d.ref.ID
 	if id < 2 || uint64(id)+uint64(d.pages) > uint64(c.meta.End) {
 		c.problem(id, "extent of %d pages lies outside the file of %d", d.pages, c.meta.End)
@@ -185,6 +197,15 @@ func (c *checker) load(d demand) []byte {
 		return nil
 	}
 	return b
+}
+
+// stop reports whether the context has ended; nothing is read then.
+func (c *checker) stop() bool {
+	if !c.ended && c.config.ctx != nil && c.config.ctx.Err() != nil {
+		c.ended, c.failed = true, true
+		c.report(c.config.ctx.Err())
+	}
+	return c.ended
 }
 
 // examine checks digest, header and structure of the extent b.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/spf13/cobra"
@@ -66,15 +65,10 @@ func (a *app) check(ctx context.Context, path string) error {
 func (a *app) checkTx(ctx context.Context, tx *lightning.Tx, found func(checkProblem)) error {
 	bar := a.newProgress("checking", 0, countPages)
 	defer bar.finish()
-	// Tx.Check takes no context. Ending its goroutine, whose deferred calls close the channel, is the
-	// way to stop it between two pages; a large database would otherwise keep an operator for hours.
-	step := func(done, total int64) {
+	for problem := range tx.Check(lightning.WithCheckProgress(bar.set), lightning.WithCheckContext(ctx)) {
 		if ctx.Err() != nil {
-			runtime.Goexit()
+			continue // what is sent now is the context's error
 		}
-		bar.set(done, total)
-	}
-	for problem := range tx.Check(lightning.WithCheckProgress(step)) {
 		p := checkProblem{Message: problem.Error(), Action: suggestion(problem)}
 		found(p)
 		if a.json() {
