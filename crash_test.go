@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -292,7 +293,7 @@ func (w *crashWorld) acknowledged(id page.TxID) {
 }
 
 func (w *crashWorld) sync() {
-	newest := w.newest(w.killed, 1<<62)
+	newest := w.newest(w.killed, math.MaxInt)
 	if err := w.db.Sync(); err != nil {
 		w.mustBePoisoned(err)
 		return
@@ -338,7 +339,7 @@ func (w *crashWorld) end() {
 	for len(w.readers) > 0 {
 		w.endReader()
 	}
-	newest := w.newest(w.killed, 1<<62)
+	newest := w.newest(w.killed, math.MaxInt)
 	err := w.db.Close()
 	if err != nil && w.failing == nil {
 		w.fatalf("Close: %v", err)
