@@ -147,7 +147,7 @@ func TestRegression_EmptiedDatabaseIsNotRecreated(t *testing.T) {
 	if _, err := Open(path, 0o600, nil); !errors.Is(err, ErrIntegrityKey) {
 		t.Errorf("Open without the key: got %v, want %v", err, ErrIntegrityKey)
 	}
-	db, err = Open(path, 0o600, &Options{IntegrityKey: []byte("k")})
+	db, err = Open(path, 0o600, &Options{IntegrityKey: []byte("k"), Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
