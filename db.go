@@ -231,18 +231,20 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 		db.writer.unlock()
 		return nil, ErrDatabaseNotOpen
 	}
-	if err := db.poisoned(); err != nil {
-		db.writer.unlock()
-		return nil, err
-	}
 	if db.pendingBytes() > maxPendingBytes {
 		db.drain()
 	}
-	tx := &Tx{db: db, writable: true, ctx: ctx, snap: db.published.Load(), began: time.Now()}
+	tx := &Tx{db: db, writable: true, ctx: ctx, snap: db.published.Load()}
 	db.mu.Lock()
 	tx.epoch = db.epoch
 	tip := db.tip
 	db.mu.Unlock()
+	// After the tip was read: a failed flush poisons before it takes the tip
+	// back, so no transaction runs under the number of one whose fate is unknown.
+	if err := db.poisoned(); err != nil {
+		db.writer.unlock()
+		return nil, err
+	}
 	tx.id = tip.id + 1
 	tx.rootAt(tip)
 	return tx, nil

@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/lightning-db/lightning/page"
 )
@@ -34,7 +33,6 @@ type Tx struct {
 	root     Bucket
 	failure  atomic.Pointer[error]
 	stats    TxStats
-	began    time.Time
 	handlers []func()
 
 	pageMu    sync.Mutex // guards what Page has loaded
