@@ -1,0 +1,78 @@
+package lightning
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lightning-db/lightning/fsync"
+)
+
+// What the tests of regressions share.
+
+// openWithFaults opens a database with a fault-injecting file between.
+func openWithFaults(t *testing.T, path string, o Options) (*DB, *fsync.Faults) {
+	t.Helper()
+	var faults *fsync.Faults
+	o.wrapFile = func(f fsync.File) fsync.File {
+		faults = fsync.NewFaults(f)
+		return faults
+	}
+	db, err := Open(path, 0o600, &o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return db, faults
+}
+
+func putOne(t *testing.T, db *DB, key string, value []byte) {
+	t.Helper()
+	err := db.Update(func(tx *Tx) error {
+		b, err := tx.CreateBucketIfNotExists([]byte("b"))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte(key), value)
+	})
+	if err != nil {
+		t.Fatalf("put %q: %v", key, err)
+	}
+}
+
+func overwriteAt(t *testing.T, path string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type slowSync struct{ fsync.File }
+
+func (s slowSync) Sync(op fsync.Op) error {
+	time.Sleep(2 * time.Millisecond)
+	return s.File.Sync(op)
+}
+
+type countingLogger struct {
+	Logger
+	mu     sync.Mutex
+	errors []string
+}
+
+func (l *countingLogger) Errorf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errors = append(l.errors, fmt.Sprintf(format, v...))
+}
