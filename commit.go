@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,9 +115,8 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	for _, n := range tx.replaced {
 		if n.group.frozen {
 			g.late = append(g.late, n)
-		} else if len(n.buf) == db.pageSize && page.TypeOf(n.buf) <= page.TypeLeaf {
-			db.buffers.put(n.buf) // sealed, superseded before it was written
-			n.buf = nil
+		} else {
+			db.takeBack(n) // sealed, superseded before it was written
 		}
 	}
 	g.freed = append(g.freed, tx.freed...)
@@ -171,9 +171,7 @@ func (db *DB) await(g *group) error {
 
 // flushNow is await for a holder of the writer lock.
 func (db *DB) flushNow(g *group) {
-	db.flusher.lock()
-	db.flushPending()
-	db.flusher.unlock()
+	db.drain()
 	<-g.done
 }
 
@@ -215,23 +213,13 @@ func (db *DB) flushPending() {
 	db.mu.Unlock()
 	if idle {
 		if alone {
-			db.recycle(written)
+			for _, n := range slices.Concat(written...) {
+				db.takeBack(n)
+			}
 		}
 		db.writer.unlock()
 	}
 	close(g.done)
-}
-
-// recycle takes back the buffers of nodes that nobody refers to.
-func (db *DB) recycle(levels [][]*node) {
-	for _, nodes := range levels {
-		for _, n := range nodes {
-			if len(n.buf) == db.pageSize && page.TypeOf(n.buf) <= page.TypeLeaf {
-				db.buffers.put(n.buf)
-				n.buf = nil
-			}
-		}
-	}
 }
 
 // abandon fails a group and everything that was built on it: the next

@@ -17,10 +17,10 @@ import (
 // DB is an open database. Its methods are safe for concurrent use. Fields are
 // those of bbolt; set them before the handle is shared.
 //
-// Lock order, outermost first: file lock, writer, flush, mu (publish and
-// pending group), statistics. The reader table has no lock. User code runs
-// under the writer lock only, and never while a lock that others need to
-// finish is held.
+// Lock order, outermost first: file lock, writer, flush, mu (newest sealed state
+// and pending group). The flush lock also guards the space map. Publishing, the
+// reader table and the statistics are atomic and have no lock. User code runs
+// under the writer lock only, but for the Logger, see Options.
 type DB struct {
 	// StrictMode checks the whole database after each commit, which then fails
 	// if something is wrong. Slow; for tests.

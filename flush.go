@@ -243,7 +243,7 @@ func (f *flush) writeNodes() error {
 func (f *flush) hash(nodes []*node) {
 	images := make([][]byte, len(nodes))
 	for i, n := range nodes {
-		if len(n.buf) == f.db.pageSize && page.TypeOf(n.buf) <= page.TypeLeaf {
+		if n.isPage() {
 			b := f.image()
 			// A copy: the next writer may be reading the node.
 			copy(b, n.buf)

@@ -18,6 +18,20 @@ type node struct {
 
 func (n *node) img() page.Node { return page.Node(n.buf) }
 
+// isPage reports whether the node is a branch or leaf; else it is an extent with
+// a value or key, which is never edited.
+func (n *node) isPage() bool { return page.TypeOf(n.buf) <= page.TypeLeaf }
+
+// takeBack ends the use of a node that nobody refers to. The buffer of an extent
+// lives on if the user holds slices of it; those of pages were never handed
+// out, see Tx.keep, or have ended with their transaction.
+func (db *DB) takeBack(n *node) {
+	if n.isPage() {
+		db.buffers.put(n.buf)
+	}
+	n.buf = nil
+}
+
 // final reports whether the node is written and its reference known.
 func (n *node) final() bool { return n.group != nil && n.group.flushed.Load() }
 
@@ -146,10 +160,7 @@ func (tx *Tx) discard(h handle, pages int) {
 		tx.freed = append(tx.freed, extent{h.ref.ID, pages, h.ref.Birth})
 	case h.n.owner == tx:
 		h.n.owner = nil // no longer reachable; seal leaves it out
-		if len(h.n.buf) == tx.db.pageSize && page.TypeOf(h.n.buf) <= page.TypeLeaf {
-			tx.db.buffers.put(h.n.buf) // slices of it were never handed out, see Tx.keep
-		}
-		h.n.buf = nil // an extent's lives on if the user holds slices of it
+		tx.db.takeBack(h.n)
 	default:
 		tx.replaced = append(tx.replaced, h.n)
 	}

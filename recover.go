@@ -28,7 +28,7 @@ const (
 	StageTransactionRecovery   RecoveryStage = "TransactionRecovery"   // choose the newest state that is whole
 	StageIndexReconstruction   RecoveryStage = "IndexReconstruction"   // map the file, load the map of free pages
 	StageConsistencyValidation RecoveryStage = "ConsistencyValidation" // verify the root
-	StageResourceCleanup       RecoveryStage = "ResourceCleanup"       // drop what recovery held
+	StageResourceCleanup       RecoveryStage = "ResourceCleanup"       // recovery holds nothing that would have to be given back
 	StageDatabaseUnlock        RecoveryStage = "DatabaseUnlock"        // let transactions in
 	StageFinalization          RecoveryStage = "Finalization"          // done
 )
@@ -282,6 +282,11 @@ func (r *recovery) read(id page.MetaIdentity) error {
 // judge fails if neither slot is valid.
 func (r *recovery) judge() error {
 	if r.slots[0].meta != nil || r.slots[1].meta != nil {
+		for slot, err := range r.faults {
+			if err != nil { // erased by rule D, or it held a newer commit
+				r.db.Logger().Warningf("%s: meta slot %d cannot be used: %v", r.db.path, slot, err)
+			}
+		}
 		return nil
 	}
 	// The fault that says most: a wrong key looks like a damaged slot.

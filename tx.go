@@ -210,7 +210,7 @@ func (tx *Tx) release() {
 // keep returns b, a slice of v's image, so that it stays as it is until the
 // transaction ends: a copy if the page is being edited in place.
 func (tx *Tx) keep(v view, b []byte) []byte {
-	if v.n == nil || v.n.owner != tx || page.TypeOf(v.n.buf) > page.TypeLeaf {
+	if v.n == nil || v.n.owner != tx {
 		return b
 	}
 	if len(b) == 0 {
