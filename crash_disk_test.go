@@ -348,10 +348,9 @@ func openImage(t testing.TB, path string, im *crashImage, o Options) (*DB, *cras
 	t.Helper()
 	im.writeTo(t, path)
 	var disk *crashDisk
-	o.wrapFile = func(f fsync.File) fsync.File {
+	db, err := openThrough(path, &o, func(f fsync.File) fsync.File {
 		disk = newCrashDisk(f, im)
 		return disk
-	}
-	db, err := Open(path, 0o600, &o)
+	})
 	return db, disk, err
 }

@@ -158,7 +158,7 @@ func TestRule_LargeTransactionSyncsPagesFirst(t *testing.T) {
 	begin := f.disk.position()
 	var pairs []string
 	value := text('v', 900)
-	for i := range 4 * (largeTx + 512) {
+	for i := range 4 * (DefaultLargeTxPages + 512) {
 		pairs = append(pairs, fmt.Sprintf("key%06d", i), value)
 	}
 	large := f.put(pairs...)

@@ -11,6 +11,7 @@ import (
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/mmap"
+	"github.com/lightning-db/lightning/internal/mutant"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -61,6 +62,8 @@ type DB struct {
 	verify   Verify
 	readOnly bool
 	mode     Durability
+
+	largeTxPages int // Options.LargeTxPages, or the default
 
 	published atomic.Pointer[snapshot]
 	readers   readerTable
@@ -381,6 +384,9 @@ func (db *DB) syncEvery(d time.Duration) {
 // Readers go on with the newest durable state. The page cache may hold pages
 // that never reach the medium, so from here on every access is verified.
 func (db *DB) poison(cause error) error {
+	if mutant.Is(mutant.GoOnAfterSync) {
+		return cause
+	}
 	err := fmt.Errorf("%w: %w; the outcome of the last commits is unknown: close the database, check the disk and open it again", ErrPoisoned, cause)
 	if db.failed.CompareAndSwap(nil, &err) && db.published.Load().meta.TxID > db.durable {
 		db.published.Store(db.proven)

@@ -37,13 +37,12 @@ func openFaulty(t *testing.T, path string, im *crashImage, o Options, plan func(
 	im.writeTo(t, path)
 	var disk *crashDisk
 	var faults *fsync.Faults
-	o.wrapFile = func(f fsync.File) fsync.File {
+	db, err := openThrough(path, &o, func(f fsync.File) fsync.File {
 		disk = newCrashDisk(f, im)
 		faults = fsync.NewFaults(disk)
 		plan(faults)
 		return faults
-	}
-	db, err := Open(path, 0o600, &o)
+	})
 	return db, disk, faults, err
 }
 
@@ -59,7 +58,7 @@ var tolerated = map[fsync.Op]bool{fsync.OpTruncate: true, fsync.OpGrow: true}
 
 var faultOps = []fsync.Op{
 	fsync.OpLock, fsync.OpStat, fsync.OpMetaRead, fsync.OpPageWrite, fsync.OpMetaWrite, fsync.OpPageSync,
-	fsync.OpSync, fsync.OpGrow, fsync.OpGrowSync, fsync.OpTruncate, fsync.OpErase, fsync.OpEraseSync, fsync.OpClose,
+	fsync.OpCreateSync, fsync.OpOpenSync, fsync.OpSync, fsync.OpCloseSync, fsync.OpGrow, fsync.OpGrowSync, fsync.OpTruncate, fsync.OpErase, fsync.OpEraseSync, fsync.OpClose,
 }
 
 // Each call of each operation fails in turn, in each mode, on a new file and on
@@ -227,7 +226,7 @@ func (r *faultRun) readable(db *DB) {
 // reopened opens the file again, in a process that has no faults.
 func (r *faultRun) reopened() {
 	r.t.Helper()
-	db, err := Open(r.path, 0o600, &Options{wrapFile: func(f fsync.File) fsync.File { return newCrashDisk(f, &crashImage{}) }})
+	db, err := openThrough(r.path, nil, func(f fsync.File) fsync.File { return newCrashDisk(f, &crashImage{}) })
 	if err != nil {
 		r.t.Fatalf("%s: Open again: %v", r.what, err)
 	}

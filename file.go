@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/mutant"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -94,7 +95,7 @@ func (db *DB) truncate(pages uint64) {
 // eraseRejected durably erases a newer meta that Open rejected, before pages
 // that would make it acceptable can be written (rule D).
 func (db *DB) eraseRejected() error {
-	if !db.rejected {
+	if !db.rejected || mutant.Is(mutant.KeepRejected) {
 		return nil
 	}
 	var zeros [page.MetaSize]byte

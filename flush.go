@@ -9,6 +9,7 @@ import (
 
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/mutant"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -31,10 +32,6 @@ type pageWrite struct {
 	id  page.ID
 	buf []byte
 }
-
-// largeTx is how many dirty pages make a transaction large: its pages are
-// synced before the meta, so that Open need not validate them.
-const largeTx = 16 << 10
 
 // slabPages bounds the memory for images on their way to disk.
 const slabPages = 1024
@@ -319,13 +316,16 @@ func (f *flush) drain() error {
 func (f *flush) writeMeta(m *page.Meta) error {
 	db := f.db
 	sync := db.durability().every == 0
-	if sync && f.pages > largeTx {
+	if sync && f.pages > db.largeTxPages {
 		if err := db.file.Sync(fsync.OpPageSync); err != nil {
 			return fmt.Errorf("sync pages of transaction %d: %w", f.tx, err)
 		}
 		m.DurableTx = m.TxID
 	}
 	slot := 1 - db.durableSlot
+	if mutant.Is(mutant.SlotByNumber) {
+		slot = int(f.tx % 2)
+	}
 	if err := db.writeMetaSlot(slot, m); err != nil {
 		return err
 	}
@@ -334,6 +334,9 @@ func (f *flush) writeMeta(m *page.Meta) error {
 	f.g.writes++
 	if !sync {
 		return nil
+	}
+	if mutant.Is(mutant.PublishEarly) {
+		db.published.Store(&snapshot{meta: *m})
 	}
 	if err := db.file.Sync(fsync.OpSync); err != nil {
 		return fmt.Errorf("sync transaction %d: %w", f.tx, err)

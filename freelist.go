@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lightning-db/lightning/internal/mutant"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -192,14 +193,14 @@ func (s *space) advance(durable, written page.TxID, readers []page.TxID) error {
 // reusable is the durability half of rule A: the state that a crash would fall
 // back to does not hold the extent.
 func reusable(f freedExtent, durable, written page.TxID) bool {
-	return f.freedBy <= durable || (f.birth > durable && f.freedBy <= written)
+	return f.freedBy <= durable || (f.birth > durable && f.freedBy <= written) || mutant.Is(mutant.ReuseAtOnce)
 }
 
 // seenBy is the readers' half of rule A: it returns the newest open snapshot
 // in [birth, freedBy).
 func seenBy(f freedExtent, readers []page.TxID) (page.TxID, bool) {
 	i, _ := slices.BinarySearch(readers, f.freedBy)
-	if i == 0 || readers[i-1] < f.birth {
+	if i == 0 || readers[i-1] < f.birth || mutant.Is(mutant.ReuseUnderReader) {
 		return 0, false
 	}
 	return readers[i-1], true

@@ -38,13 +38,14 @@ var layers = []struct {
 	dir  string
 	from []string
 }{
-	{".", []string{"arch", "fsync", "mmap", "page"}},
+	{".", []string{"arch", "fsync", "mmap", "page", "internal/mutant"}},
 	{"arch", nil},
-	{"page", []string{"arch"}},
+	{"page", []string{"arch", "internal/mutant"}},
+	{"internal/mutant", nil},
 	{"mmap", []string{"arch"}},
 	{"fsync", []string{"arch"}},
 	{"ops", []string{".", "ops"}},
-	{"chaos", []string{".", "ops", "chaos"}},
+	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant"}},
 	{"cmd/lightning-cli", []string{".", "ops", "chaos", "arch"}},
 	{"fuzz", []string{"."}},
 	{"bench", []string{".", "arch"}},

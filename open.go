@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +65,9 @@ func newDB(path string, o *Options) *DB {
 		verify:   o.Verify,
 		readOnly: o.ReadOnly,
 		mode:     o.Durability,
+
+		largeTxPages: cmp.Or(o.LargeTxPages, DefaultLargeTxPages),
+
 		closed:   make(chan struct{}),
 		ended:    make(chan struct{}),
 		drained:  make(chan struct{}, 1),
@@ -87,9 +91,6 @@ func (db *DB) openFile(mode os.FileMode) error {
 	f, err := fsync.Open(db.path, flag, mode, db.options.OpenFile)
 	if err != nil {
 		return err
-	}
-	if db.options.wrapFile != nil {
-		f = db.options.wrapFile(f)
 	}
 	db.file = f
 	if named := f.OSFile(); named != nil {
@@ -185,7 +186,7 @@ func (db *DB) settleFile() error {
 			return err
 		}
 		db.slots[1-db.durableSlot] = slotState{m.TxID, m.End}
-		if err := db.file.Sync(fsync.OpSync); err != nil {
+		if err := db.file.Sync(fsync.OpCloseSync); err != nil {
 			return fmt.Errorf("sync on close: %w", err)
 		}
 	}

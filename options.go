@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/lightning-db/lightning/fsync"
 )
 
 // Limits of keys and values, in bytes, on every page size.
@@ -22,6 +20,9 @@ const DefaultFillPercent = 0.5
 // DefaultPageSize is the page size of new files in bytes; docs/adr/0002 has the
 // measurements behind it.
 const DefaultPageSize = 4096
+
+// DefaultLargeTxPages makes Open validate 64 MiB of 4 KiB pages at the most.
+const DefaultLargeTxPages = 16 << 10
 
 // FreelistType exists for source compatibility with bbolt; it has no effect.
 type FreelistType string
@@ -120,6 +121,10 @@ type Options struct {
 
 	// Durability says when commits reach the medium; default Sync.
 	Durability Durability
+	// LargeTxPages is the number of dirty pages beyond which a durable commit
+	// syncs its pages before its meta, at the cost of a second sync, so that the
+	// next Open has nothing to validate; 0 = DefaultLargeTxPages.
+	LargeTxPages int
 	// IntegrityKey, any bytes, keys all digests of a new file, which then shows
 	// every change made without the key. Opening needs the same key.
 	IntegrityKey []byte
@@ -127,9 +132,6 @@ type Options struct {
 	Verify Verify
 	// OnRecovery is told of the progress of Open, in the goroutine of Open.
 	OnRecovery func(RecoveryProgress)
-
-	// wrapFile lets tests put faults between the engine and the file.
-	wrapFile func(fsync.File) fsync.File
 }
 
 // DefaultOptions are used by Open when its options are nil.

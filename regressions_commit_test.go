@@ -52,10 +52,10 @@ func TestRegressions_WritersShareSyncsAfterReopen(t *testing.T) {
 	}
 	mustClose(t, db)
 	var faults *fsync.Faults
-	db = mustOpen(t, path, Options{wrapFile: func(f fsync.File) fsync.File {
+	db = mustOpenThrough(t, path, func(f fsync.File) fsync.File {
 		faults = fsync.NewFaults(f)
 		return slowSync{faults}
-	}})
+	})
 	defer mustClose(t, db)
 	if end, length := db.endPages.Load(), db.filePages.Load(); end != length {
 		t.Fatalf("the file has %d pages and ends at %d: the story needs a file without room", length, end)
@@ -289,10 +289,10 @@ func (f *panicAtWrite) WriteAtv(op fsync.Op, bufs [][]byte, off int64) error {
 func TestRegressions_PanicWhileWritingPages(t *testing.T) {
 	watch(t, "a writer behind a panic")
 	file := &panicAtWrite{}
-	db := mustOpen(t, filepath.Join(t.TempDir(), "db"), Options{wrapFile: func(f fsync.File) fsync.File {
+	db := mustOpenThrough(t, filepath.Join(t.TempDir(), "db"), func(f fsync.File) fsync.File {
 		file.File = f
 		return file
-	}})
+	})
 	putOne(t, db, "a", []byte("1"))
 	file.armed = true
 	var wg sync.WaitGroup

@@ -12,15 +12,30 @@ import (
 
 // What the tests of regressions share.
 
+// openThrough opens the database with wrap between the engine and its file.
+func openThrough(path string, o *Options, wrap func(fsync.File) fsync.File) (*DB, error) {
+	defer fsync.Intercept(path, wrap)()
+	return Open(path, 0o600, o)
+}
+
+// mustOpenThrough is openThrough that must succeed.
+func mustOpenThrough(t *testing.T, path string, wrap func(fsync.File) fsync.File) *DB {
+	t.Helper()
+	db, err := openThrough(path, nil, wrap)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return db
+}
+
 // openWithFaults opens a database with a fault-injecting file between.
 func openWithFaults(t *testing.T, path string, o Options) (*DB, *fsync.Faults) {
 	t.Helper()
 	var faults *fsync.Faults
-	o.wrapFile = func(f fsync.File) fsync.File {
+	db, err := openThrough(path, &o, func(f fsync.File) fsync.File {
 		faults = fsync.NewFaults(f)
 		return faults
-	}
-	db, err := Open(path, 0o600, &o)
+	})
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

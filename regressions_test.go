@@ -287,11 +287,11 @@ func TestRegressions_SharedPagesAreCorruption(t *testing.T) {
 func TestRegressions_ReadErrorAtOpenIsNotDamage(t *testing.T) {
 	path, last, _ := twoSlots(t, Options{}, 1, true)
 	image := mustRead(t, path)
-	db, err := Open(path, 0o600, &Options{wrapFile: func(f fsync.File) fsync.File {
+	db, err := openThrough(path, nil, func(f fsync.File) fsync.File {
 		faults := fsync.NewFaults(f)
 		faults.Fail(fsync.OpPageRead, 1, syscall.ENOMEM)
 		return faults
-	}})
+	})
 	if db != nil {
 		mustClose(t, db)
 	}
@@ -328,21 +328,21 @@ func (f *syncFirst) ReadMedium(op fsync.Op, p []byte, off int64) error {
 func TestRegressions_OpenSyncsBeforeItTrusts(t *testing.T) {
 	path, last, _ := twoSlots(t, Options{}, 1, false)
 	watched := &syncFirst{}
-	db := mustOpen(t, path, Options{wrapFile: func(f fsync.File) fsync.File {
+	db := mustOpenThrough(t, path, func(f fsync.File) fsync.File {
 		watched.File = f
 		return watched
-	}})
+	})
 	if !watched.synced || watched.early {
 		t.Errorf("Open: synced %v, read before it %v; want a sync before anything is read", watched.synced, watched.early)
 	}
 	wantOne(t, "synced", db, "a", last)
 	mustClose(t, db)
 
-	db, err := Open(path, 0o600, &Options{wrapFile: func(f fsync.File) fsync.File {
+	db, err := openThrough(path, nil, func(f fsync.File) fsync.File {
 		faults := fsync.NewFaults(f)
-		faults.Fail(fsync.OpSync, 1, syscall.EIO)
+		faults.Fail(fsync.OpOpenSync, 1, syscall.EIO)
 		return faults
-	}})
+	})
 	if !errors.Is(err, syscall.EIO) {
 		t.Errorf("Open when the sync fails: got %v, want %v", err, syscall.EIO)
 	}
@@ -474,10 +474,10 @@ func TestRegressions_CompactIntoClosedDatabase(t *testing.T) {
 		putOne(t, src, fmt.Sprint(i), make([]byte, 900))
 	}
 	closer := &closeAtSync{ended: make(chan error, 1)}
-	dst := mustOpen(t, filepath.Join(t.TempDir(), "dst"), Options{wrapFile: func(f fsync.File) fsync.File {
+	dst := mustOpenThrough(t, filepath.Join(t.TempDir(), "dst"), func(f fsync.File) fsync.File {
 		closer.File = f
 		return closer
-	}})
+	})
 	closer.db = dst
 	var err error
 	var panicked any

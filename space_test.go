@@ -22,11 +22,10 @@ func (unsyncedFile) SyncFull(fsync.Op) error { return nil }
 func spaceDB(t *testing.T, path string, o Options) (*DB, *fsync.Faults) {
 	t.Helper()
 	var faults *fsync.Faults
-	o.wrapFile = func(f fsync.File) fsync.File {
+	db, err := openThrough(path, &o, func(f fsync.File) fsync.File {
 		faults = fsync.NewFaults(unsyncedFile{f})
 		return faults
-	}
-	db, err := Open(path, 0o600, &o)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

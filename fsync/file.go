@@ -79,7 +79,11 @@ func Open(name string, flag int, perm os.FileMode, open OpenFunc) (File, error) 
 	if err != nil {
 		return nil, opError(OpOpen, name, noOffset, err)
 	}
-	return newOSFile(name, f)
+	file, err := newOSFile(name, f)
+	if err != nil {
+		return nil, err
+	}
+	return intercepted(name, file), nil
 }
 
 // checkRegular returns nil for a regular file.

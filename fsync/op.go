@@ -15,8 +15,11 @@ const (
 	OpPageRead            // reading pages
 	OpPageWrite           // writing pages
 	OpMetaWrite           // writing a meta slot
+	OpCreateSync          // syncing a new file
+	OpOpenSync            // syncing what an earlier process left, before trusting it
 	OpPageSync            // syncing pages before the meta that refers to them
-	OpSync                // syncing a commit
+	OpSync                // syncing commits
+	OpCloseSync           // syncing the meta slot that Close writes
 	OpGrow                // making the file longer
 	OpGrowSync            // syncing the new length
 	OpTruncate            // making the file shorter
@@ -29,7 +32,7 @@ const (
 
 var opNames = [numOps]string{
 	"open", "lock", "unlock", "stat", "meta read", "page read", "page write", "meta write",
-	"page sync", "sync", "grow", "grow sync", "truncate", "erase", "erase sync",
+	"create sync", "open sync", "page sync", "sync", "close sync", "grow", "grow sync", "truncate", "erase", "erase sync",
 	"directory sync", "close",
 }
 
