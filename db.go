@@ -10,8 +10,8 @@ import (
 
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
-	"github.com/lightning-db/lightning/mmap"
 	"github.com/lightning-db/lightning/internal/mutant"
+	"github.com/lightning-db/lightning/mmap"
 	"github.com/lightning-db/lightning/page"
 )
 

@@ -68,11 +68,11 @@ func newDB(path string, o *Options) *DB {
 
 		largeTxPages: cmp.Or(o.LargeTxPages, DefaultLargeTxPages),
 
-		closed:   make(chan struct{}),
-		ended:    make(chan struct{}),
-		drained:  make(chan struct{}, 1),
-		writer:   make(chan struct{}, 1),
-		flusher:  make(chan struct{}, 1),
+		closed:  make(chan struct{}),
+		ended:   make(chan struct{}),
+		drained: make(chan struct{}, 1),
+		writer:  make(chan struct{}, 1),
+		flusher: make(chan struct{}, 1),
 	}
 	if db.mode == NoSync {
 		db.mode = Sync // NoSync itself is the field, which can be changed
