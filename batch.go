@@ -3,6 +3,7 @@ package lightning
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,7 +25,8 @@ func (db *DB) Batch(fn func(*Tx) error) error {
 	if db.MaxBatchSize <= 0 || db.MaxBatchDelay <= 0 {
 		return db.Update(fn)
 	}
-	err := <-db.batch.add(db, fn)
+	c := db.batch.add(db, fn)
+	err := c.await(db)
 	if errors.Is(err, errAlone) {
 		return db.Update(fn)
 	}
@@ -37,21 +39,50 @@ var errAlone = errors.New("batch function failed, run it alone")
 // batcher collects the calls of Batch.
 type batcher struct {
 	mu    sync.Mutex
-	calls []batchCall
+	calls []*batchCall
 	timer *time.Timer
 }
 
 type batchCall struct {
-	fn  func(*Tx) error
-	err chan error
+	fn    func(*Tx) error
+	err   chan error
+	state atomic.Uint32
 }
 
-// add queues fn and returns where its outcome will come.
-func (b *batcher) add(db *DB, fn func(*Tx) error) <-chan error {
-	err := make(chan error, 1)
+const (
+	callWaits     uint32 = iota
+	callBegun            // a transaction has run fn
+	callTakenBack        // none will
+)
+
+// begin reports whether a transaction may run the call.
+func (c *batchCall) begin() bool {
+	return c.state.CompareAndSwap(callWaits, callBegun) || c.state.Load() == callBegun
+}
+
+// await returns the outcome of the call. Inside an Update of this goroutine it
+// would never come: the call is taken back, unless it has begun, which shows
+// that another transaction was meant.
+func (c *batchCall) await(db *DB) error {
+	look := time.NewTimer(nestedAfter)
+	defer look.Stop()
+	select {
+	case err := <-c.err:
+		return err
+	case <-look.C:
+	}
+	if db.writesHere() && c.state.CompareAndSwap(callWaits, callTakenBack) {
+		return ErrNestedUpdate
+	}
+	return <-c.err
+}
+
+// add queues fn.
+func (b *batcher) add(db *DB, fn func(*Tx) error) *batchCall {
+	c := &batchCall{fn: fn, err: make(chan error, 1)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.calls = append(b.calls, batchCall{fn, err})
+	b.calls = append(b.calls, c)
 	switch {
 	case len(b.calls) >= db.MaxBatchSize:
 		b.startLocked(db)
@@ -62,7 +93,7 @@ func (b *batcher) add(db *DB, fn func(*Tx) error) <-chan error {
 			b.startLocked(db)
 		})
 	}
-	return err
+	return c
 }
 
 // startLocked runs what is queued.
@@ -78,7 +109,7 @@ func (b *batcher) startLocked(db *DB) {
 }
 
 // runBatch commits the calls in one transaction, sending home whichever fails.
-func runBatch(db *DB, calls []batchCall) {
+func runBatch(db *DB, calls []*batchCall) {
 	for len(calls) > 0 {
 		failed, err := tryBatch(db, calls)
 		if failed < 0 {
@@ -94,7 +125,7 @@ func runBatch(db *DB, calls []batchCall) {
 
 // tryBatch runs the calls in one transaction and returns the index of the one
 // that failed, or -1 and the outcome of the transaction.
-func tryBatch(db *DB, calls []batchCall) (failed int, err error) {
+func tryBatch(db *DB, calls []*batchCall) (failed int, err error) {
 	failed = -1
 	finished := make(chan struct{})
 	go func() {
@@ -102,6 +133,9 @@ func tryBatch(db *DB, calls []batchCall) (failed int, err error) {
 		defer close(finished)
 		err = db.Update(func(tx *Tx) error {
 			for i, c := range calls {
+				if !c.begin() {
+					continue
+				}
 				failed = i
 				if err := callSafely(c.fn, tx); err != nil {
 					return err

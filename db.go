@@ -3,6 +3,7 @@ package lightning
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -78,13 +79,15 @@ type DB struct {
 	ended   chan struct{} // closed when Close is done
 	drained chan struct{} // a reader left while closing
 
-	writer  writerLock // lock of the one writable transaction
-	flusher flushLock  // flush lock: guards the fields below
+	writer  writerLock         // lock of the one writable transaction
+	holder  atomic.Pointer[Tx] // the transaction that holds it, nil while it begins and ends
+	flusher flushLock          // flush lock: guards the fields below
 	space   *space
 	slabs   slabBuffer
 	slots   [2]slotState
 
 	keepLength bool // cutting the file has failed
+	nameless   bool // no name led to the file when it was opened
 
 	durable     page.TxID // D: newest transaction known durable
 	proven      *snapshot // D's state
@@ -148,7 +151,9 @@ func (db *DB) isOpen() bool { return db.published.Load() != nil && !db.closing.L
 
 // Begin starts a transaction. A read-only one sees the newest durable state
 // and never waits; a writable one waits until the one before it has committed
-// or rolled back. Every transaction must be ended with Commit or Rollback.
+// or rolled back. Begun inside a function that Update runs for the same
+// database in the same goroutine, it fails with ErrNestedUpdate. Every
+// transaction must be ended with Commit or Rollback.
 func (db *DB) Begin(writable bool) (*Tx, error) {
 	return db.BeginContext(context.Background(), writable)
 }
@@ -219,16 +224,8 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 		return nil, ErrDatabaseReadOnly
 	}
 	checkRank(rankWriter)
-	select {
-	case db.writer <- struct{}{}:
-	default:
-		select {
-		case db.writer <- struct{}{}:
-		case <-db.closed:
-			return nil, ErrDatabaseNotOpen
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if err := db.lockWriter(ctx); err != nil {
+		return nil, err
 	}
 	if db.closing.Load() {
 		db.writer.unlock()
@@ -250,6 +247,7 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	}
 	tx.id = tip.id + 1
 	tx.rootAt(tip)
+	db.holder.Store(tx)
 	return tx, nil
 }
 
@@ -265,6 +263,7 @@ func (db *DB) pendingBytes() int {
 // endWrite releases the writer lock.
 func (db *DB) endWrite(tx *Tx) {
 	db.gauges.noteTx(db, tx)
+	db.holder.Store(nil)
 	db.writer.unlock()
 }
 
@@ -282,7 +281,8 @@ func (db *DB) ViewContext(ctx context.Context, fn func(*Tx) error) error {
 
 // Update runs fn in a writable transaction and commits it. When fn returns an
 // error or panics, its changes alone are dropped and the error is returned or
-// the panic goes on. Concurrent Updates share one flush.
+// the panic goes on. Concurrent Updates share one flush. An Update inside fn
+// fails with ErrNestedUpdate, if it is called by the same goroutine.
 func (db *DB) Update(fn func(*Tx) error) error {
 	return db.UpdateContext(context.Background(), fn)
 }
@@ -301,7 +301,7 @@ func (db *DB) manage(ctx context.Context, writable bool, fn func(*Tx) error) err
 	}
 	tx.managed = true
 	defer tx.rollback()
-	if err := tx.run(fn); err != nil {
+	if err := db.run(tx, fn); err != nil {
 		return err
 	}
 	if writable {
@@ -310,10 +310,13 @@ func (db *DB) manage(ctx context.Context, writable bool, fn func(*Tx) error) err
 	return tx.Err()
 }
 
-// run calls fn with faults of the mapping turned into errors.
-func (tx *Tx) run(fn func(*Tx) error) (err error) {
+// run calls fn with faults of the mapping turned into errors. Tracebacks show
+// its arguments, which onStack looks for: db and tx are in use to the end.
+func (db *DB) run(tx *Tx, fn func(*Tx) error) (err error) {
 	defer tx.unguardErr(debug.SetPanicOnFault(true), &err)
-	return fn(tx)
+	err = fn(tx)
+	runtime.KeepAlive(db)
+	return err
 }
 
 // Sync makes every commit durable that has returned. It is for NoSync and
@@ -338,6 +341,9 @@ func (db *DB) syncLocked() error {
 	}
 	if db.durable == db.written {
 		return nil
+	}
+	if err := db.checkNamed(); err != nil {
+		return err
 	}
 	if err := db.file.Sync(fsync.OpSync); err != nil {
 		return db.poison(fmt.Errorf("sync transaction %d: %w", db.written, err))

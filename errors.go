@@ -72,6 +72,19 @@ var (
 	// ErrCursorUnpositioned is returned by Cursor.Delete before the cursor was
 	// moved to a key.
 	ErrCursorUnpositioned = errors.New("cursor is not at a key")
+	// ErrNestedUpdate is returned by a writable transaction begun inside a
+	// function that Update runs for the same database in the same goroutine: it
+	// would wait for itself.
+	ErrNestedUpdate = errors.New("writable transaction begun inside Update of the same goroutine: use the transaction that Update gives, or begin after it")
+	// ErrCloseInTx is returned by Close inside a function that View or Update
+	// runs in the same goroutine. The database stays open.
+	ErrCloseInTx = errors.New("database closed inside View or Update of the same goroutine: close it after they have returned")
+	// ErrFileRemoved is returned by commits and DB.Sync when no name leads to
+	// the file any more: it was deleted or replaced, and what is written to it
+	// is lost when the database is closed. Nothing was written. Readers go on,
+	// WriteTo saves the data, and writing works again when a name leads to the
+	// file again.
+	ErrFileRemoved = errors.New("database file was deleted or replaced: its data ends with this process; save it with CopyFile and reopen that")
 	// ErrPoisoned is returned by every write after a sync or a meta write
 	// failed: what reached the disk is unknown until the file is opened again.
 	ErrPoisoned = errors.New("database is read-only after a failed sync")

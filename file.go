@@ -92,6 +92,22 @@ func (db *DB) truncate(pages uint64) {
 	}
 }
 
+// checkNamed fails if the file has lost its name since it was opened: what is
+// made durable in it would end with this process.
+func (db *DB) checkNamed() error {
+	if db.nameless {
+		return nil
+	}
+	named, err := db.file.Named()
+	if err != nil {
+		return err
+	}
+	if !named {
+		return fmt.Errorf("%s: %w", db.path, ErrFileRemoved)
+	}
+	return nil
+}
+
 // eraseRejected durably erases a newer meta that Open rejected, before pages
 // that would make it acceptable can be written (rule D).
 func (db *DB) eraseRejected() error {

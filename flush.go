@@ -65,6 +65,11 @@ func (db *DB) flush(g *group) (written [][]*node, err error) {
 
 func (f *flush) run() error {
 	db := f.db
+	if db.durability().every == 0 {
+		if err := db.checkNamed(); err != nil {
+			return err
+		}
+	}
 	if err := db.eraseRejected(); err != nil {
 		return err
 	}

@@ -93,8 +93,13 @@ func (db *DB) openFile(mode os.FileMode) error {
 		return err
 	}
 	db.file = f
-	if named := f.OSFile(); named != nil {
-		db.path = named.Name() // Options.OpenFile may have chosen another place
+	named, err := f.Named()
+	if err != nil {
+		return err
+	}
+	db.nameless = !named
+	if of := f.OSFile(); of != nil {
+		db.path = of.Name() // Options.OpenFile may have chosen another place
 	}
 	return nil
 }
@@ -140,10 +145,14 @@ func (db *DB) mapFile(size int64) error {
 // Close ends the database: it waits until open transactions have ended, lets
 // new ones fail with ErrDatabaseNotOpen, makes everything durable and releases
 // file and memory. Slices of transactions are invalid afterwards. A second
-// Close does nothing.
+// Close does nothing. Called inside a function that View or Update runs it
+// would wait for itself, and fails with ErrCloseInTx.
 func (db *DB) Close() error {
 	if db.published.Load() == nil {
 		return nil
+	}
+	if db.runsHere() {
+		return ErrCloseInTx
 	}
 	if !db.closing.CompareAndSwap(false, true) {
 		<-db.ended

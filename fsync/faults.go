@@ -207,6 +207,14 @@ func (f *Faults) Size() (int64, error) {
 	return f.file.Size()
 }
 
+// Named implements File; it counts as OpStat.
+func (f *Faults) Named() (bool, error) {
+	if _, err := f.enter(OpStat, noOffset); err != nil {
+		return false, err
+	}
+	return f.file.Named()
+}
+
 // Close implements File; it counts as OpClose. The other File is closed even
 // when the call is made to fail.
 func (f *Faults) Close() error {

@@ -48,6 +48,11 @@ type File interface {
 	// Size returns the file's length.
 	Size() (int64, error)
 
+	// Named reports whether a name leads to the file. A file without one, deleted
+	// or replaced by another, ends with its last descriptor. Where that cannot
+	// be told it is true.
+	Named() (bool, error)
+
 	// OSFile returns the file to map, or nil if there is none beneath. It
 	// stays owned by the File.
 	OSFile() *os.File
