@@ -127,12 +127,12 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	return g, nil
 }
 
-// roomFor reports whether the file as it is has room for what is sealed and
-// pages more, even if no free page could be used.
+// roomFor reports whether the file as it is has room for what is sealed, pages
+// more and the reserve, even if no free page could be used.
 func (db *DB) roomFor(pages int) bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	need := db.endPages.Load() + uint64(pages) + uint64(db.inFlight)
+	need := db.endPages.Load() + uint64(pages) + uint64(db.inFlight) + db.reserve()
 	if db.pending != nil {
 		need += uint64(db.pending.pages)
 	}
@@ -142,13 +142,13 @@ func (db *DB) roomFor(pages int) bool {
 	return need <= db.filePages.Load()
 }
 
-// makeRoom lengthens the file for what is sealed, which it flushes, and pages
-// more; false if the file cannot grow. The caller holds the writer lock.
+// makeRoom lengthens the file for what is sealed, which it flushes, pages more
+// and the reserve; false if the file cannot grow. The caller holds the writer lock.
 func (db *DB) makeRoom(pages int) bool {
 	db.flusher.lock()
 	defer db.flusher.unlock()
 	db.flushPending()
-	need := db.endPages.Load() + uint64(pages)
+	need := db.endPages.Load() + uint64(pages) + db.reserve()
 	if limit := db.maxPages(); limit > 0 && need > limit {
 		return false
 	}

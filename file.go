@@ -63,6 +63,48 @@ func (db *DB) reach(end uint64) error {
 	return nil
 }
 
+// Room that a full disk leaves for transactions that delete: copy-on-write
+// takes pages before it gives any back.
+const (
+	minReserve   = 16   // pages
+	maxReserve   = 1024 // pages
+	reserveShare = 64   // of the file
+	limitShare   = 8    // of MaxSize at the most
+)
+
+// reserve returns how many pages are kept for transactions that take no more
+// pages than they give up.
+func (db *DB) reserve() uint64 {
+	pages := min(max(db.filePages.Load()/reserveShare, minReserve), maxReserve)
+	if limit := db.maxPages(); limit > 0 {
+		pages = min(pages, limit/limitShare)
+	}
+	return pages
+}
+
+// keepReserve makes the file longer where what is reusable in it and unused at
+// its end is less than the reserve. If that fails, so does a flush that takes
+// more pages than it gives up; one that does not may use the reserve.
+func (db *DB) keepReserve(net int64) error {
+	free := db.space.free
+	have := free.readyPages() + db.filePages.Load() - free.end()
+	want := db.reserve()
+	if have >= want {
+		return nil
+	}
+	end := db.filePages.Load() + want - have
+	var err error
+	if limit := db.maxPages(); limit > 0 && end > limit {
+		err = fmt.Errorf("%w: %d pages of %d bytes and %d kept for deletes, %d allowed", ErrMaxSizeReached, end-want, db.pageSize, want, limit)
+	} else {
+		err = db.reach(end)
+	}
+	if net <= 0 && db.poisoned() == nil {
+		return nil
+	}
+	return err
+}
+
 // shrink gives free pages at the end of the file back to the device, when
 // neither meta slot nor any reader's snapshot reaches them. The caller holds
 // the flush lock.

@@ -115,6 +115,9 @@ func (f *flush) writePages() (*page.Meta, error) {
 	if err := db.reach(db.space.free.end()); err != nil {
 		return nil, err
 	}
+	if err := db.keepReserve(f.edit.net); err != nil {
+		return nil, err
+	}
 	if err := f.writeNodes(); err != nil {
 		return nil, err
 	}
@@ -338,6 +341,7 @@ func (f *flush) writeMeta(m *page.Meta) error {
 	db.slots[slot] = slotState{m.TxID, m.End}
 	f.g.writes++
 	if !sync {
+		db.promised = f.tx
 		return nil
 	}
 	if mutant.Is(mutant.PublishEarly) {

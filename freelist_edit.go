@@ -16,6 +16,7 @@ type spaceEdit struct {
 	records []byte           // in order, for the log
 	last    page.SpaceRecord // not in records yet: it may grow
 	freed   []freedExtent
+	net     int64       // pages taken less pages given up
 	dumped  []int       // chunks whose bitmaps were dumped, for undo
 	pages   []pageWrite // pages of the map itself
 
@@ -67,6 +68,7 @@ func (e *spaceEdit) take(n uint64, whole bool) (page.ID, uint64, error) {
 	}
 	if ok {
 		e.ops = append(e.ops, spaceOp{spaceTake, start, got})
+		e.net += int64(got)
 		e.record(start, got, false)
 		return page.ID(start), got, nil
 	}
@@ -79,6 +81,7 @@ func (e *spaceEdit) take(n uint64, whole bool) (page.ID, uint64, error) {
 		return 0, 0, e.s.mapError(f.err)
 	}
 	e.ops = append(e.ops, spaceOp{spaceExtend, start, n})
+	e.net += int64(n)
 	return page.ID(start), n, nil
 }
 
@@ -88,6 +91,7 @@ func (e *spaceEdit) give(x extent) error {
 		return e.s.mapError(err)
 	}
 	e.ops = append(e.ops, spaceOp{spaceGive, uint64(x.id), uint64(x.pages)})
+	e.net -= int64(x.pages)
 	e.record(uint64(x.id), uint64(x.pages), true)
 	e.freed = append(e.freed, freedExtent{x, e.tx})
 	return nil

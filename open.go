@@ -181,9 +181,16 @@ func (db *DB) awaitReaders() {
 // settleFile makes the last commits durable and says so in a second meta, so
 // that the next Open has nothing to validate and takes damage to the last
 // commit for what it is, not for a commit that was cut short. It cuts the file
-// to its end.
+// to its end and the reserve. Where nobody was told of a failed sync it says
+// that acknowledged transactions may be lost.
 func (db *DB) settleFile() error {
-	if db.readOnly || db.poisoned() != nil {
+	if db.readOnly {
+		return nil
+	}
+	if err := db.poisoned(); err != nil {
+		if db.promised > db.durable {
+			return err
+		}
 		return nil
 	}
 	if err := db.syncLocked(); err != nil {
@@ -199,7 +206,11 @@ func (db *DB) settleFile() error {
 			return fmt.Errorf("sync on close: %w", err)
 		}
 	}
-	if end := uint64(max(db.slots[0].end, db.slots[1].end)); end < db.filePages.Load() {
+	end := uint64(max(db.slots[0].end, db.slots[1].end))
+	if free, keep := db.space.free.freePages(), db.reserve(); free < keep {
+		end += keep - free
+	}
+	if end < db.filePages.Load() {
 		db.truncate(end)
 	}
 	return nil

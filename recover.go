@@ -29,7 +29,7 @@ const (
 	StageTransactionRecovery   RecoveryStage = "TransactionRecovery"   // choose the newest state that is whole
 	StageIndexReconstruction   RecoveryStage = "IndexReconstruction"   // map the file, load the map of free pages
 	StageConsistencyValidation RecoveryStage = "ConsistencyValidation" // verify the root
-	StageResourceCleanup       RecoveryStage = "ResourceCleanup"       // recovery holds nothing that would have to be given back
+	StageResourceCleanup       RecoveryStage = "ResourceCleanup"       // make the name of a new file durable
 	StageDatabaseUnlock        RecoveryStage = "DatabaseUnlock"        // let transactions in
 	StageFinalization          RecoveryStage = "Finalization"          // done
 )
@@ -73,7 +73,7 @@ func (db *DB) recover(mode os.FileMode) error {
 		{StageTransactionRecovery, r.choose},
 		{StageIndexReconstruction, r.loadSpace},
 		{StageConsistencyValidation, r.checkRoot},
-		{StageResourceCleanup, func() error { return nil }},
+		{StageResourceCleanup, r.settleName},
 		{StageDatabaseUnlock, r.publish},
 		{StageFinalization, func() error { return nil }},
 	}
@@ -197,7 +197,7 @@ func (db *DB) create() error {
 			return err
 		}
 	}
-	return fsync.SyncDir(db.path)
+	return nil
 }
 
 // settle brings what a killed process left in the page cache to the medium, so
@@ -406,6 +406,16 @@ func (r *recovery) checkRoot() error {
 		_, err := r.db.extent(root, 1)
 		return err
 	})
+}
+
+// settleName makes the name of a file without transactions durable: it may be
+// new, and the process that created it may not have come so far. Without its
+// name all that is committed would be lost.
+func (r *recovery) settleName() error {
+	if r.db.readOnly || r.chosen.meta.TxID > 1 {
+		return nil
+	}
+	return fsync.SyncDir(r.db.path)
 }
 
 // publish makes the chosen state the one that transactions begin with. For

@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -40,7 +41,7 @@ func openWithFaults(t *testing.T, path string, o Options) (*DB, *fsync.Faults) {
 		t.Fatalf("Open: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
+		if err := db.Close(); err != nil && !errors.Is(err, ErrPoisoned) {
 			t.Errorf("Close: %v", err)
 		}
 	})
