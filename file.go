@@ -95,7 +95,7 @@ func (db *DB) keepReserve(net int64) error {
 	end := db.filePages.Load() + want - have
 	var err error
 	if limit := db.maxPages(); limit > 0 && end > limit {
-		err = fmt.Errorf("%w: %d pages of %d bytes and %d kept for deletes, %d allowed", ErrMaxSizeReached, end-want, db.pageSize, want, limit)
+		err = db.tooLarge(end)
 	} else {
 		err = db.reach(end)
 	}
@@ -103,6 +103,12 @@ func (db *DB) keepReserve(net int64) error {
 		return nil
 	}
 	return err
+}
+
+// tooLarge is the error for a file that would have more pages than it may.
+func (db *DB) tooLarge(pages uint64) error {
+	return fmt.Errorf("%s: %w: %d pages of %d bytes needed, %d allowed, of which %d are kept for deletes; delete data or raise MaxSize",
+		db.path, ErrMaxSizeReached, pages, db.pageSize, db.maxPages(), db.reserve())
 }
 
 // shrink gives free pages at the end of the file back to the device, when

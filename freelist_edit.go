@@ -1,8 +1,6 @@
 package lightning
 
 import (
-	"fmt"
-
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -74,7 +72,7 @@ func (e *spaceEdit) take(n uint64, whole bool) (page.ID, uint64, error) {
 	}
 	start = f.end()
 	if e.limit > 0 && start+n > e.limit {
-		return 0, 0, fmt.Errorf("%w: %d pages of %d bytes needed, %d allowed", ErrMaxSizeReached, start+n, e.s.db.pageSize, e.limit)
+		return 0, 0, e.s.db.tooLarge(start + n)
 	}
 	f.setEnd(start + n)
 	if f.err != nil {
