@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func (tx *Tx) WriteTo(w io.Writer) (n int64, err error) {
 // usedPages verifies the state m and returns the pages in use, one bit each.
 func (db *DB) usedPages(m *page.Meta) ([]uint64, error) {
 	var errs []error
-	c := newChecker(db, m, checkConfig{level: CheckDigest, kv: HexKVStringer()}, func(err error) { errs = append(errs, err) })
+	c := newChecker(db, m, checkConfig{ctx: context.Background(), level: CheckDigest, kv: HexKVStringer()}, func(err error) { errs = append(errs, err) })
 	c.run()
 	return c.seen, errors.Join(errs...)
 }

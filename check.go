@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lightning-db/lightning/page"
 )
@@ -27,7 +28,7 @@ const (
 type CheckOption func(*checkConfig)
 
 type checkConfig struct {
-	ctx      context.Context // nil = never ends
+	ctx      context.Context
 	kv       KVStringer
 	from     uint64
 	level    CheckLevel
@@ -56,10 +57,12 @@ func WithCheckContext(ctx context.Context) CheckOption {
 
 // Check looks for damage in the state that a read-only transaction sees, or in
 // the newest committed state for a writable one, and sends what it finds. The
-// channel must be drained; it is closed at the end. Every page is read again,
-// whether verified before or not. It is safe beside readers and writers.
+// channel is closed at the end; if it is not drained, the goroutine behind it
+// stays until the transaction has ended and the database is closed. Every page
+// is read again, whether verified before or not. It is safe beside readers and
+// writers.
 func (tx *Tx) Check(options ...CheckOption) <-chan error {
-	config := checkConfig{level: CheckLogic, kv: HexKVStringer()}
+	config := checkConfig{ctx: context.Background(), level: CheckLogic, kv: HexKVStringer()}
 	for _, o := range options {
 		o(&config)
 	}
@@ -68,14 +71,38 @@ func (tx *Tx) Check(options ...CheckOption) <-chan error {
 	go func() {
 		defer close(found)
 		if err != nil {
-			found <- err
+			tx.send(found, err)
 			return
 		}
 		defer release()
-		c := newChecker(tx.db, &snap.meta, config, func(err error) { found <- err })
-		c.run()
+		ctx, stop := context.WithCancel(config.ctx)
+		defer stop()
+		config.ctx = ctx
+		newChecker(tx.db, &snap.meta, config, func(err error) {
+			if !tx.send(found, err) {
+				stop()
+			}
+		}).run()
 	}()
 	return found
+}
+
+// send sends err to whoever drains found. It gives up when the transaction has
+// ended and Close waits: a Check that nobody listens to must not hold it up.
+func (tx *Tx) send(found chan<- error, err error) bool {
+	select {
+	case found <- err:
+		return true
+	case <-tx.db.closed:
+	}
+	for !tx.closed.Load() {
+		select {
+		case found <- err:
+			return true
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return false
 }
 
 // pin keeps the snapshot of a read-only transaction, or the newest one for a
@@ -201,7 +228,7 @@ func (c *checker) load(d demand) []byte {
 
 // stop reports whether the context has ended; nothing is read then.
 func (c *checker) stop() bool {
-	if !c.ended && c.config.ctx != nil && c.config.ctx.Err() != nil {
+	if !c.ended && c.config.ctx.Err() != nil {
 		c.ended, c.failed = true, true
 		c.report(c.config.ctx.Err())
 	}

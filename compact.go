@@ -12,7 +12,7 @@ const compactFill = 1.0
 // the buckets.
 func Compact(dst, src *DB, txMaxSize int64) error {
 	return src.View(func(from *Tx) error {
-		c := &compaction{dst: dst, max: txMaxSize}
+		c := &compaction{dst: dst, max: txMaxSize, seen: from.newVisits()}
 		err := c.begin()
 		if err != nil {
 			return err
@@ -39,6 +39,7 @@ type compaction struct {
 	tx   *Tx
 	max  int64
 	size int64 // bytes put by tx
+	seen *visits
 }
 
 func (c *compaction) begin() (err error) {
@@ -77,6 +78,9 @@ func (c *compaction) room(n int, b *Bucket, path [][]byte) (*Bucket, error) {
 
 // copy puts what is in src into the bucket with the given path.
 func (c *compaction) copy(src *Bucket, path [][]byte) error {
+	if err := c.seen.bucket(src); err != nil {
+		return err
+	}
 	b, err := c.at(path)
 	if err != nil {
 		return err

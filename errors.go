@@ -3,9 +3,12 @@ package lightning
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/mmap"
 )
 
 // Errors with bbolt's names and meaning. Compare with errors.Is: what the
@@ -82,8 +85,7 @@ var (
 	// ErrFileRemoved is returned by commits and DB.Sync when no name leads to
 	// the file any more: it was deleted or replaced, and what is written to it
 	// is lost when the database is closed. Nothing was written. Readers go on,
-	// WriteTo saves the data, and writing works again when a name leads to the
-	// file again.
+	// WriteTo saves the data.
 	ErrFileRemoved = errors.New("database file was deleted or replaced: its data ends with this process; save it with CopyFile and reopen that")
 	// ErrPoisoned is returned by every write after a sync or a meta write
 	// failed: what reached the disk is unknown until the file is opened again.
@@ -180,10 +182,45 @@ func openError(path string, err error) error {
 	for _, a := range openActions {
 		if errors.Is(err, a.err) {
 			e.Action = a.action
-			break
+			return e
 		}
 	}
+	e.Action = fileAction(err)
 	return e
+}
+
+// fileActions say what to do about what the operating system refuses.
+var fileActions = []struct {
+	err    error
+	action string
+}{
+	{syscall.ENOSPC, "free space on the device or delete data"},
+	{syscall.EDQUOT, "raise the disk quota or delete data"},
+	{syscall.EFBIG, "raise the limit on the size of files (ulimit -f) or delete data"},
+	{syscall.EROFS, "the file system is read-only: check it and make it writable, or open read-only"},
+	{syscall.EMFILE, "raise the limit on open files (ulimit -n) or close some"},
+	{syscall.ENFILE, "too many files are open on this machine: close some"},
+	{mmap.ErrAddressSpace, "close the database and open it again, with more address space (ulimit -v)"},
+	{syscall.ENOMEM, "raise the limits on address space (ulimit -v) and locked memory (ulimit -l), or open without Mlock"},
+	{fs.ErrPermission, "check the permissions of the file and its directory and, with Mlock, the limit on locked memory (ulimit -l); Options.ReadOnly needs no right to write"},
+	{syscall.EIO, "check the device and the kernel's log"},
+}
+
+func fileAction(err error) string {
+	for _, a := range fileActions {
+		if errors.Is(err, a.err) {
+			return a.action
+		}
+	}
+	return ""
+}
+
+// advise adds to the error of a flush what to do about it.
+func advise(err error) error {
+	if action := fileAction(err); action != "" {
+		return fmt.Errorf("%w; %s", err, action)
+	}
+	return err
 }
 
 func (db *DB) corrupt(id uint64, reason string, cause error) *CorruptionError {

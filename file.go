@@ -48,7 +48,7 @@ func (db *DB) reach(end uint64) error {
 		err = db.file.Grow(fsync.OpGrow, int64(want)*int64(db.pageSize))
 	}
 	if err != nil {
-		return fmt.Errorf("grow to %d pages of %d bytes: %w; free space on the device or delete data", want, db.pageSize, err)
+		return fmt.Errorf("grow to %d pages of %d bytes: %w", want, db.pageSize, err)
 	}
 	if db.durability().every == 0 && !db.NoGrowSync {
 		if err := db.file.SyncFull(fsync.OpGrowSync); err != nil {
@@ -56,7 +56,7 @@ func (db *DB) reach(end uint64) error {
 		}
 	}
 	if err := db.data.Extend(int64(want) * int64(db.pageSize)); err != nil {
-		return fmt.Errorf("map the grown file: %w", err)
+		return fmt.Errorf("map the grown file %s: %w", db.path, err)
 	}
 	db.verified.reach(page.ID(want))
 	db.filePages.Store(want)

@@ -86,7 +86,7 @@ func (f *flush) run() error {
 		if undo := f.edit.rollback(); undo != nil {
 			return db.poison(fmt.Errorf("%w, and undoing it: %w", err, undo))
 		}
-		return err
+		return advise(err)
 	}
 	// From here the commit either stands or its outcome is unknown.
 	if err := f.writeMeta(m); err != nil {

@@ -138,17 +138,23 @@ func (tx *Tx) MoveBucket(child []byte, src, dst *Bucket) error {
 }
 
 // Inspect returns the structure of the bucket and all below it.
-func (b *Bucket) Inspect() BucketStructure { return b.inspect("root") }
+func (b *Bucket) Inspect() BucketStructure { return b.inspect("root", b.tx.newVisits()) }
 
-func (b *Bucket) inspect(name string) BucketStructure {
+func (b *Bucket) inspect(name string, seen *visits) BucketStructure {
 	s := BucketStructure{Name: name}
+	if seen.bucket(b) != nil {
+		return s
+	}
 	for k, v := range b.All() {
 		if v != nil {
 			s.KeyN++
 			continue
 		}
 		if child := b.Bucket(k); child != nil {
-			s.Children = append(s.Children, child.inspect(string(k)))
+			s.Children = append(s.Children, child.inspect(string(k), seen))
+		}
+		if seen.over {
+			break
 		}
 	}
 	return s
@@ -157,9 +163,13 @@ func (b *Bucket) inspect(name string) BucketStructure {
 // Stats walks the bucket and all below it and returns what they take.
 func (b *Bucket) Stats() (s BucketStats) {
 	defer b.tx.unguard(debug.SetPanicOnFault(true))
-	if !b.usable() {
-		return s
+	if b.usable() {
+		s = b.stats(b.tx.newVisits())
 	}
+	return s
+}
+
+func (b *Bucket) stats(seen *visits) (s BucketStats) {
 	s.BucketN = 1
 	if b.tree.inline != nil || b.tree.root.isZero() {
 		s.InlineBucketN = 1
@@ -175,7 +185,10 @@ func (b *Bucket) Stats() (s BucketStats) {
 	nested := BucketStats{}
 	err := b.tree.walk(func(v view) error {
 		s.Depth = max(s.Depth, v.img.Level()+1)
-		b.addNode(&s, &nested, v)
+		if err := seen.page(&b.tree); err != nil {
+			return err
+		}
+		b.addNode(&s, &nested, v, seen)
 		return nil
 	})
 	if err != nil {
@@ -186,7 +199,7 @@ func (b *Bucket) Stats() (s BucketStats) {
 }
 
 // addNode counts the page v, its extents and the buckets in its cells.
-func (b *Bucket) addNode(s, nested *BucketStats, v view) {
+func (b *Bucket) addNode(s, nested *BucketStats, v view, seen *visits) {
 	pageSize := b.tx.db.pageSize
 	if v.img.IsBranch() {
 		s.BranchPageN++
@@ -215,7 +228,10 @@ func (b *Bucket) addNode(s, nested *BucketStats, v view) {
 			continue
 		}
 		if child, err := b.open(name); err == nil && child != nil {
-			nested.Add(child.Stats())
+			nested.Add(child.stats(seen))
+		}
+		if seen.over {
+			break
 		}
 	}
 }

@@ -56,12 +56,15 @@ func (db *DB) writesHere() bool {
 // Update runs.
 func (db *DB) runsHere() bool { return onStack(fmt.Sprintf(".(*DB).run(%p, ", db)) }
 
-// onStack reports whether a traceback of this goroutine shows the call.
+// onStack reports whether a traceback of this goroutine shows the call, and no
+// panic or Goexit that is on its way out of it: the functions deferred behind
+// the call still see it on the stack.
 func onStack(call string) bool {
 	for n := 32 << 10; ; n *= 2 {
 		b := make([]byte, n)
 		if m := runtime.Stack(b, false); m < n || n >= maxTraceback {
-			return bytes.Contains(b[:m], []byte(call))
+			above, _, found := bytes.Cut(b[:m], []byte(call))
+			return found && !bytes.Contains(above, []byte("\npanic(")) && !bytes.Contains(above, []byte("\nruntime.Goexit("))
 		}
 	}
 }

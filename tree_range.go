@@ -4,6 +4,37 @@ import (
 	"github.com/lightning-db/lightning/page"
 )
 
+// visits bounds a walk by the number of pages that there are: in a forged file
+// branches and buckets may share pages, and the walk would take time out of all
+// proportion to the file.
+type visits struct {
+	tx   *Tx
+	left uint64
+	over bool // more pages were visited than there are
+}
+
+func (tx *Tx) newVisits() *visits {
+	return &visits{tx: tx, left: tx.db.filePages.Load() + uint64(len(tx.nodes))}
+}
+
+// page counts one page of t.
+func (v *visits) page(t *tree) error {
+	if v.left == 0 {
+		v.over = true
+		return v.tx.fail(v.tx.db.corrupt(uint64(t.root.ref.ID), "pages are referred to more than once", nil))
+	}
+	v.left--
+	return nil
+}
+
+// bucket counts the first page of b, if it has pages of its own.
+func (v *visits) bucket(b *Bucket) error {
+	if b.tree.inline != nil || b.tree.root.isZero() {
+		return nil
+	}
+	return v.page(&b.tree)
+}
+
 // walk calls fn for every branch and leaf, parents first.
 func (t *tree) walk(fn func(v view) error) error {
 	v, err := t.top()
@@ -92,7 +123,7 @@ func (t *tree) removeRange(from, to []byte) error {
 	if err != nil || v.img == nil {
 		return err
 	}
-	if err := t.refuseBuckets(v, from, to); err != nil {
+	if err := t.refuseBuckets(v, from, to, t.tx.newVisits()); err != nil {
 		return err
 	}
 	root := []step{{v, 0}}
@@ -127,7 +158,10 @@ func (t *tree) span(v view, from, to []byte) (lo, hi int, err error) {
 }
 
 // refuseBuckets fails if a nested bucket lies in the range.
-func (t *tree) refuseBuckets(v view, from, to []byte) error {
+func (t *tree) refuseBuckets(v view, from, to []byte, seen *visits) error {
+	if err := seen.page(t); err != nil {
+		return err
+	}
 	lo, hi, err := t.span(v, from, to)
 	if err != nil {
 		return err
@@ -150,7 +184,7 @@ func (t *tree) refuseBuckets(v view, from, to []byte) error {
 		if i < hi-1 {
 			e = nil
 		}
-		if err := t.refuseBuckets(child, f, e); err != nil {
+		if err := t.refuseBuckets(child, f, e, seen); err != nil {
 			return err
 		}
 	}

@@ -177,3 +177,63 @@ func TestForged_LongKeysEqual(t *testing.T) {
 		t.Errorf("the split reported %v, want damage", err)
 	}
 }
+
+// Buckets that share their pages, level over level, made walks through all of
+// them take a time that doubles with each level: forty would last for years.
+func TestForged_BucketsShareRoots(t *testing.T) {
+	filler := bytes.Repeat([]byte("f"), forgedPageSize/3) // too much for a bucket inside its parent's page
+	db := forge(t, func(b *lightning.Bucket) error {
+		for range 40 {
+			twin, err := b.CreateBucket([]byte("b"))
+			if err != nil {
+				return err
+			}
+			if err := twin.Put([]byte("f"), filler); err != nil {
+				return err
+			}
+			if b, err = b.CreateBucket([]byte("a")); err != nil {
+				return err
+			}
+			if err := b.Put([]byte("f"), filler); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, func(file []byte) {
+		_, node := rootOf(file)
+		for {
+			first := node.Cell(0)
+			if !first.IsBucket() {
+				return
+			}
+			second := node.Cell(1)
+			copy(second.Value(), first.Value())
+			r := page.GetRef(node[first.ValueRefAt():])
+			start := int64(r.ID) * forgedPageSize
+			node = page.Node(file[start : start+forgedPageSize])
+		}
+	})
+	into, err := lightning.Open(filepath.Join(workDir(t), "compact"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer into.Close()
+	for name, walk := range map[string]func(tx *lightning.Tx) error{
+		"Inspect": func(tx *lightning.Tx) error { tx.Inspect(); return nil },
+		"Stats":   func(tx *lightning.Tx) error { tx.Cursor().Bucket().Stats(); return nil },
+		"Check": func(tx *lightning.Tx) error {
+			for err := range tx.Check() {
+				return err
+			}
+			return nil
+		},
+		"Compact": func(tx *lightning.Tx) error { return lightning.Compact(into, db, 1<<20) },
+		"Clear": func(*lightning.Tx) error {
+			return db.Update(func(tx *lightning.Tx) error { return tx.Cursor().Bucket().Clear() })
+		},
+	} {
+		if err := db.View(walk); !errors.Is(err, lightning.ErrChecksum) {
+			t.Errorf("%s: got %v, want %v", name, err, lightning.ErrChecksum)
+		}
+	}
+}
