@@ -38,6 +38,10 @@ func (db *DB) reach(end uint64) error {
 	if end <= have {
 		return nil
 	}
+	// A slot may have been rejected for the length of the file alone.
+	if err := db.eraseRejected(); err != nil {
+		return err
+	}
 	want := max(end, have+db.growth(have))
 	if limit := db.maxPages(); limit > 0 {
 		want = max(end, min(want, limit))
@@ -157,7 +161,7 @@ func (db *DB) checkNamed() error {
 }
 
 // eraseRejected durably erases a newer meta that Open rejected, before pages
-// that would make it acceptable can be written (rule D).
+// or a length that would make it acceptable can be written (rule D).
 func (db *DB) eraseRejected() error {
 	if !db.rejected || mutant.Is(mutant.KeepRejected) {
 		return nil
