@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"testing"
 
+	"github.com/lightning-db/lightning/chaos/simdisk"
 	"github.com/lightning-db/lightning/fsync"
 )
 
@@ -18,7 +20,7 @@ func TestRule_ReadersSeeDurableStatesOnly(t *testing.T) {
 	f := newRuleFile(t, Options{})
 	before := f.put("a", "1")
 	looked := 0
-	f.disk.onSync = func(fsync.Op) error {
+	f.disk.OnSync = func(fsync.Op) error {
 		return f.db.View(func(tx *Tx) error {
 			looked++
 			if tx.id != before {
@@ -28,7 +30,7 @@ func TestRule_ReadersSeeDurableStatesOnly(t *testing.T) {
 		})
 	}
 	f.put("a", "2")
-	f.disk.onSync = nil
+	f.disk.OnSync = nil
 	if looked == 0 {
 		t.Error("the commit did not sync")
 	}
@@ -103,7 +105,7 @@ func TestRule_TruncationSparesReadersAndD(t *testing.T) {
 	t.Cleanup(tx.rollback)
 	for i := range 10 {
 		f.put("small", fmt.Sprint(i))
-		f.judge("sizes only through", f.now().choose(func(e diskEvent) bool { return e.kind == diskSize }), durable)
+		f.judge("sizes only through", f.now().Choose(func(e simdisk.Event) bool { return e.Resizes() }), durable)
 	}
 	if end := f.db.published.Load().meta.End; end*4 > tx.snap.meta.End {
 		t.Fatalf("the newest state ends at page %d, the reader's at %d: there is no tail to cut", end, tx.snap.meta.End)
@@ -124,7 +126,7 @@ func TestRule_TruncationSparesReadersAndD(t *testing.T) {
 		f.put("small", "end")
 		f.sync()
 	}
-	if size := len(f.now().cache); size > 2<<20 {
+	if size := len(f.now().Cache()); size > 2<<20 {
 		t.Errorf("the file still has %d bytes when nobody needs its tail", size)
 	}
 }
@@ -137,14 +139,14 @@ func TestRule_CloseSyncsBeforeItsMeta(t *testing.T) {
 	durable := f.db.durable
 	f.put("b", text('b', 5000))
 	last := f.put("c", text('c', 5000))
-	begin := f.disk.position()
+	begin := f.disk.Position()
 	if err := f.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for n := begin; n <= f.disk.position(); n++ {
-		f.judge(fmt.Sprintf("metas only, at %d", n), f.disk.at(n).choose(isMeta), durable, last)
+	for n := begin; n <= f.disk.Position(); n++ {
+		f.judge(fmt.Sprintf("metas only, at %d", n), f.disk.At(n).Choose(isMeta), durable, last)
 	}
-	f.judge("closed", f.disk.at(f.disk.position()).choose(nothing), last)
+	f.judge("closed", f.disk.At(f.disk.Position()).Choose(nothing), last)
 }
 
 // A transaction too large to be validated at Open syncs its pages before the
@@ -155,25 +157,57 @@ func TestRule_LargeTransactionSyncsPagesFirst(t *testing.T) {
 	}
 	f := newRuleFile(t, Options{})
 	before := f.put("a", "1")
-	begin := f.disk.position()
+	begin := f.disk.Position()
 	var pairs []string
 	value := text('v', 900)
 	for i := range 4 * (DefaultLargeTxPages + 512) {
 		pairs = append(pairs, fmt.Sprintf("key%06d", i), value)
 	}
 	large := f.put(pairs...)
-	end := f.disk.position()
+	end := f.disk.Position()
 	for n := end; n > begin; n-- {
-		switch e := f.disk.log[n-1]; {
-		case e.kind == diskSync && e.op == fsync.OpPageSync:
-			f.judge("pages synced", f.disk.at(n).choose(all), before)
-			f.judge("pages through, not synced", f.disk.at(n-1).choose(nothing), before)
+		switch e := f.disk.Events()[n-1]; {
+		case e.Kind == simdisk.Sync && e.Op == fsync.OpPageSync:
+			f.judge("pages synced", f.disk.At(n).Choose(all), before)
+			f.judge("pages through, not synced", f.disk.At(n-1).Choose(nothing), before)
 		case isMeta(e):
-			f.judge("meta through", f.disk.at(n).choose(all), large)
-			f.judge("meta through, nothing else", f.disk.at(n).choose(isMeta), large)
+			f.judge("meta through", f.disk.At(n).Choose(all), large)
+			f.judge("meta through, nothing else", f.disk.At(n).Choose(isMeta), large)
 		}
 	}
-	if got := f.disk.provenAt(end); got != large {
+	if got := f.disk.Proven(end); got != large {
 		t.Errorf("transaction %d is durable, want %d", got, large)
+	}
+}
+
+// A transaction that deletes everything was rejected because the file was too
+// short for it. Growing the file for the next one, before the rejected meta slot
+// was erased, let it come back.
+func TestRuleD_GrowthDoesNotReviveTheRejected(t *testing.T) {
+	f := newRuleFile(t, Options{NoSync: true})
+	f.put("a", "1")
+	f.sync()
+	durable := f.db.durable
+	f.put("big", text('b', 2<<20))
+	reader, err := f.db.Begin(false) // keeps the tail
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(reader.rollback)
+	if err := f.db.Update(func(tx *Tx) error { return tx.DeleteBucket([]byte("bucket")) }); err != nil {
+		t.Fatal(err) // leaves no page that could be missing
+	}
+	im := f.now()
+	cut := im.OddCut(rand.New(rand.NewPCG(1, 1)), simdisk.Written, simdisk.Written)
+	cut.Sizes = 0
+	rejected := simdisk.Whole(im.Apply(cut))
+	f.judge("length lost", rejected, durable)
+	reader.rollback()
+	f.db.Close()
+	f.open(rejected, Options{})
+	begin := f.disk.Position()
+	f.put("big", text('c', 2<<20))
+	for n := begin; n <= f.disk.Position(); n++ {
+		f.judge(fmt.Sprintf("only the length through, at %d", n), f.disk.At(n).Choose(simdisk.Event.Resizes), durable, durable+1)
 	}
 }

@@ -8,32 +8,33 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/lightning-db/lightning/chaos/simdisk"
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/page"
 )
 
 // One test or more for each rule of commit and recovery (DESIGN, section 3),
-// with the crash that the rule is there for built by hand. TestCrash looks for
-// what nobody thought of.
+// with the crash that the rule is there for built by hand. The crash explorer in chaos/
+// looks for what nobody thought of.
 
 // ruleFile is a database on a recorded disk whose content is one bucket.
 type ruleFile struct {
 	t    *testing.T
 	path string
 	db   *DB
-	disk *crashDisk
+	disk *simdisk.Disk
 	want map[page.TxID]map[string]string
 }
 
 func newRuleFile(t *testing.T, o Options) *ruleFile {
 	t.Helper()
 	f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "rule.db"), want: map[page.TxID]map[string]string{1: {}}}
-	f.open(&crashImage{}, o)
+	f.open(&simdisk.Image{}, o)
 	return f
 }
 
 // open opens the image; the test closes it.
-func (f *ruleFile) open(im *crashImage, o Options) {
+func (f *ruleFile) open(im *simdisk.Image, o Options) {
 	f.t.Helper()
 	db, disk, err := openImage(f.t, f.path, im, o)
 	if err != nil {
@@ -90,7 +91,7 @@ func (f *ruleFile) sync() {
 }
 
 // judge opens the image and expects the state of exactly one of ids.
-func (f *ruleFile) judge(what string, im *crashImage, ids ...page.TxID) {
+func (f *ruleFile) judge(what string, im *simdisk.Image, ids ...page.TxID) {
 	f.t.Helper()
 	db, _, err := openImage(f.t, f.path+".crashed", im, Options{})
 	if err != nil {
@@ -136,12 +137,12 @@ func (f *ruleFile) compare(what string, tx *Tx) {
 }
 
 // now returns the file as it is, with all that no sync has covered pending.
-func (f *ruleFile) now() *crashImage { return f.disk.at(f.disk.position()) }
+func (f *ruleFile) now() *simdisk.Image { return f.disk.At(f.disk.Position()) }
 
-func isMeta(e diskEvent) bool  { return e.op == fsync.OpMetaWrite }
-func notMeta(e diskEvent) bool { return e.op != fsync.OpMetaWrite }
-func nothing(diskEvent) bool   { return false }
-func all(diskEvent) bool       { return true }
+func isMeta(e simdisk.Event) bool  { return e.Op == fsync.OpMetaWrite }
+func notMeta(e simdisk.Event) bool { return e.Op != fsync.OpMetaWrite }
+func nothing(simdisk.Event) bool   { return false }
+func all(simdisk.Event) bool       { return true }
 
 // text is a value of n bytes.
 func text(c byte, n int) string { return string(bytes.Repeat([]byte{c}, n)) }
@@ -159,8 +160,8 @@ func TestRuleA_DurableStateIsNotOverwritten(t *testing.T) {
 		for i := range 40 {
 			f.put(fmt.Sprint("key", i), text(byte('b'+round), 3000+i))
 		}
-		f.judge("all pages through, no meta", f.now().choose(notMeta), durable)
-		f.judge("nothing through", f.now().choose(nothing), durable)
+		f.judge("all pages through, no meta", f.now().Choose(notMeta), durable)
+		f.judge("nothing through", f.now().Choose(nothing), durable)
 	}
 }
 
@@ -172,11 +173,11 @@ func TestRuleA_KillBetweenSyncs(t *testing.T) {
 	f.sync()
 	for i := range 30 {
 		f.put("key", text(byte('a'+i%26), 3000), fmt.Sprint("key", i%5), text('x', 5000))
-		begin := f.disk.position()
+		begin := f.disk.Position()
 		id := f.put("key", text(byte('A'+i%26), 3000), fmt.Sprint("key", i%5), text('y', 3000))
-		for n := begin; n <= f.disk.position(); n++ {
-			im := f.disk.at(n)
-			f.judge(fmt.Sprintf("kill at %d", n), im.choose(all), id-1, id)
+		for n := begin; n <= f.disk.Position(); n++ {
+			im := f.disk.At(n)
+			f.judge(fmt.Sprintf("kill at %d", n), im.Choose(all), id-1, id)
 		}
 	}
 	if end := f.db.published.Load().meta.End; end > 60 {
@@ -225,7 +226,7 @@ func TestRuleB_SlotOfTheDurableStateIsKept(t *testing.T) {
 		durable := f.db.durable
 		for i := range n {
 			f.put("key", text(byte('0'+i), 500))
-			f.judge("only metas through", f.now().choose(isMeta), durable)
+			f.judge("only metas through", f.now().Choose(isMeta), durable)
 		}
 		f.sync()
 	}
@@ -246,20 +247,20 @@ func TestRuleC_EachLostPageIsNoticed(t *testing.T) {
 	f.put("key59", text('e', 700))
 	newest := f.db.written
 	im := f.now()
-	whole := im.choose(all).medium
+	whole := im.Choose(all).Medium
 	refused := 0
-	for i, e := range im.pending {
-		if e.kind != diskWrite || isMeta(e) {
+	for i, e := range im.Pending {
+		if e.Kind != simdisk.Write || isMeta(e) {
 			continue
 		}
-		for at := 0; at < len(e.data); at += 4096 {
-			lost := &crashImage{medium: im.medium, pending: append(im.pending[:i:i], pieces(e, at, at+4096)...)}
-			lost.pending = append(lost.pending, im.pending[i+1:]...)
-			left := lost.choose(all)
-			if bytes.Equal(left.medium, whole) {
+		for at := 0; at < len(e.Data); at += 4096 {
+			lost := &simdisk.Image{Medium: im.Medium, Pending: append(im.Pending[:i:i], pieces(e, at, at+4096)...)}
+			lost.Pending = append(lost.Pending, im.Pending[i+1:]...)
+			left := lost.Choose(all)
+			if bytes.Equal(left.Medium, whole) {
 				continue // written again later
 			}
-			f.judge(fmt.Sprintf("page %d lost", (e.off+int64(at))/4096), left, durable, newest)
+			f.judge(fmt.Sprintf("page %d lost", (e.Off+int64(at))/4096), left, durable, newest)
 			if opened, _ := openedAs(t, f.path, left); opened == durable {
 				refused++
 			}
@@ -268,21 +269,21 @@ func TestRuleC_EachLostPageIsNoticed(t *testing.T) {
 	if refused < 8 {
 		t.Errorf("the newest meta was turned down for %d lost pages only", refused)
 	}
-	f.judge("nothing lost", im.choose(all), newest)
-	f.judge("metas only", im.choose(isMeta), durable)
+	f.judge("nothing lost", im.Choose(all), newest)
+	f.judge("metas only", im.Choose(isMeta), durable)
 }
 
 // pieces returns the write without its bytes [from, to).
-func pieces(e diskEvent, from, to int) []diskEvent {
+func pieces(e simdisk.Event, from, to int) []simdisk.Event {
 	head, tail := e, e
-	head.data = e.data[:from]
-	to = min(to, len(e.data))
-	tail.data, tail.off = e.data[to:], e.off+int64(to)
-	return []diskEvent{head, tail}
+	head.Data = e.Data[:from]
+	to = min(to, len(e.Data))
+	tail.Data, tail.Off = e.Data[to:], e.Off+int64(to)
+	return []simdisk.Event{head, tail}
 }
 
 // openedAs returns the transaction that an open of the image yields.
-func openedAs(t *testing.T, path string, im *crashImage) (id page.TxID, err error) {
+func openedAs(t *testing.T, path string, im *simdisk.Image) (id page.TxID, err error) {
 	t.Helper()
 	db, _, err := openImage(t, path+".as", im, Options{})
 	if err != nil {
@@ -298,19 +299,19 @@ func TestRuleC_AllUnprovenTransactionsAreWalked(t *testing.T) {
 	f.put("a", text('a', 5000), "b", text('a', 5000), "c", text('a', 5000))
 	f.sync()
 	durable := f.db.durable
-	begin := f.disk.position()
+	begin := f.disk.Position()
 	f.put("a", text('b', 5000))
-	first := f.disk.position()
+	first := f.disk.Position()
 	f.put("b", text('c', 5000))
 	f.put("c", text('d', 5000))
 	im := f.now()
-	lost := len(im.pending) - (f.disk.position() - first)
-	im.pending = im.pending[lost:]
+	lost := len(im.Pending) - (f.disk.Position() - first)
+	im.Pending = im.Pending[lost:]
 	if lost != first-begin {
 		t.Fatalf("%d changes are to be lost, want those of the first transaction, %d", lost, first-begin)
 	}
-	im.pending = append([]diskEvent{}, im.pending...)
-	f.judge("pages of the first unproven transaction lost", im.choose(all), durable)
+	im.Pending = append([]simdisk.Event{}, im.Pending...)
+	f.judge("pages of the first unproven transaction lost", im.Choose(all), durable)
 }
 
 // A meta that refers past the end of the file is turned down.
@@ -321,7 +322,7 @@ func TestRuleC_LostGrowth(t *testing.T) {
 	durable := f.db.durable
 	f.put("b", text('b', 2<<20))
 	im := f.now()
-	f.judge("size lost", im.choose(isMeta), durable)
+	f.judge("size lost", im.Choose(isMeta), durable)
 }
 
 // Of a rejected transaction some pages are on the medium. When the application
@@ -334,7 +335,7 @@ func TestRuleD_RejectedTransactionStaysDead(t *testing.T) {
 	f.open(f.now(), Options{})
 
 	// Power fails within the next commit: the extent of "a" alone is missing.
-	begin := f.disk.position()
+	begin := f.disk.Position()
 	f.put("a", text('A', 5000), "b", text('B', 5000))
 	im := f.beforeSync(begin)
 	ref := extentOf(t, f.db, "a")
@@ -344,22 +345,22 @@ func TestRuleD_RejectedTransactionStaysDead(t *testing.T) {
 	// The same again, but for "b", which gets the same place.
 	f.db.Close()
 	f.open(rejected, Options{})
-	begin = f.disk.position()
+	begin = f.disk.Position()
 	f.put("a", text('A', 5000), "b", text('C', 5000))
 	if again := extentOf(t, f.db, "a"); again != ref {
 		t.Fatalf("the second try wrote \"a\" at %v, the first at %v", again, ref)
 	}
 	im = f.beforeSync(begin)
-	left := im.choose(nothing)
-	copy(left.medium[ref.ID*4096:], applyEvents(im.medium, im.pending)[ref.ID*4096:(ref.ID+2)*4096])
+	left := im.Choose(nothing)
+	copy(left.Medium[ref.ID*4096:], im.Cache()[ref.ID*4096:(ref.ID+2)*4096])
 	f.judge("only the extent of the second try through", left, durable)
 }
 
 // beforeSync returns the file at the last commit's sync since begin.
-func (f *ruleFile) beforeSync(begin int) *crashImage {
-	for n := f.disk.position() - 1; n >= begin; n-- {
-		if f.disk.log[n].kind == diskSync {
-			return f.disk.at(n)
+func (f *ruleFile) beforeSync(begin int) *simdisk.Image {
+	for n := f.disk.Position() - 1; n >= begin; n-- {
+		if f.disk.Events()[n].Kind == simdisk.Sync {
+			return f.disk.At(n)
 		}
 	}
 	f.t.Fatal("the commit did not sync")
@@ -367,9 +368,9 @@ func (f *ruleFile) beforeSync(begin int) *crashImage {
 }
 
 // without returns what is left if all but one extent of two pages gets through.
-func (f *ruleFile) without(im *crashImage, ref page.Ref) *crashImage {
-	left := im.choose(all)
-	copy(left.medium[ref.ID*4096:(ref.ID+2)*4096], make([]byte, 2*4096))
+func (f *ruleFile) without(im *simdisk.Image, ref page.Ref) *simdisk.Image {
+	left := im.Choose(all)
+	copy(left.Medium[ref.ID*4096:(ref.ID+2)*4096], make([]byte, 2*4096))
 	return left
 }
 
@@ -403,10 +404,8 @@ func TestRuleD_ValidatesTheMedium(t *testing.T) {
 	for seed := range 40 {
 		f := newRuleFile(t, Options{})
 		durable := f.put("a", text('0', 5000), "b", text('0', 5000))
-		f.disk.onSync = func(fsync.Op) error { return syscall.EIO }
-		for range seed { // a failed sync loses by its position in the log
-			f.disk.record(diskEvent{kind: diskSize, size: int64(len(f.disk.at(f.disk.position()).cache))})
-		}
+		f.disk.OnSync = func(fsync.Op) error { return syscall.EIO }
+		f.disk.Seed = uint64(seed)
 		failed, err := f.tryPut("a", text('A', 5000), "b", text('B', 5000))
 		if !errors.Is(err, ErrPoisoned) {
 			t.Fatalf("commit with a failing sync: %v", err)
@@ -420,7 +419,7 @@ func TestRuleD_ValidatesTheMedium(t *testing.T) {
 		if got == durable {
 			lost++
 		}
-		f.judge("power cut after the open", f.now().choose(nothing), got)
+		f.judge("power cut after the open", f.now().Choose(nothing), got)
 		f.db.Close()
 	}
 	if lost == 0 || lost == 40 {
@@ -436,7 +435,7 @@ func TestRuleE_FailedSyncPoisons(t *testing.T) {
 		f.sync()
 		durable := f.db.durable
 		fails := 0
-		f.disk.onSync = func(fsync.Op) error {
+		f.disk.OnSync = func(fsync.Op) error {
 			if fails++; fails == 1 {
 				return syscall.EIO
 			}
@@ -452,7 +451,7 @@ func TestRuleE_FailedSyncPoisons(t *testing.T) {
 		if !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.EIO) {
 			t.Fatalf("failed sync: %v", err)
 		}
-		before := f.disk.position()
+		before := f.disk.Position()
 		if _, err := f.tryPut("a", "3"); !errors.Is(err, ErrPoisoned) {
 			t.Errorf("commit after a failed sync: %v", err)
 		}
@@ -471,7 +470,7 @@ func TestRuleE_FailedSyncPoisons(t *testing.T) {
 		if err := f.db.Close(); errors.Is(err, ErrPoisoned) != (mode == NoSync) {
 			t.Errorf("Close after a failed sync, %v: %v", mode, err)
 		}
-		if got := f.disk.position(); got != before || fails != 1 {
+		if got := f.disk.Position(); got != before || fails != 1 {
 			t.Errorf("after the failed sync the file was changed %d times and %d syncs were tried", got-before, fails-1)
 		}
 	}
@@ -488,13 +487,13 @@ func TestRuleF_NoSilentRollback(t *testing.T) {
 	slot := f.db.durableSlot
 	b := make([]byte, page.MetaSize)
 	page.EncodeMeta(b, &m, f.db.hasher)
-	im := f.now().choose(all) // before Close, which writes both slots
+	im := f.now().Choose(all) // before Close, which writes both slots
 	f.db.Close()
 
-	copy(im.medium[slot*4096:], b)
-	f.judge("whole", &crashImage{medium: im.medium, cache: im.medium}, m.TxID)
-	cut := im.medium[:1<<20]
-	got, err := openedAs(t, f.path, &crashImage{medium: cut, cache: cut})
+	copy(im.Medium[slot*4096:], b)
+	f.judge("whole", simdisk.Whole(im.Medium), m.TxID)
+	cut := im.Medium[:1<<20]
+	got, err := openedAs(t, f.path, simdisk.Whole(cut))
 	if !errors.Is(err, ErrChecksum) {
 		t.Fatalf("Open of the cut file yields transaction %d (older is %d): %v, want ErrChecksum", got, older, err)
 	}

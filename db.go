@@ -94,7 +94,6 @@ type DB struct {
 	durableSlot int       // slot of D's meta; never overwritten (rule B)
 	written     page.TxID // newest transaction whose meta was written
 	promised    page.TxID // newest transaction acknowledged before its sync
-	opened      page.TxID // newest transaction when the file was opened
 	rejected    bool      // the other slot holds a rejected newer meta (rule D)
 
 	mu          stateLock

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lightning-db/lightning/chaos/simdisk"
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/page"
 )
@@ -20,7 +21,7 @@ func TestFaults_GroupFailsTogether(t *testing.T) {
 		t.Run(op.String(), func(t *testing.T) {
 			watch(t, "group")
 			f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "group.db"), want: map[page.TxID]map[string]string{1: {}}}
-			db, disk, faults, err := openFaulty(t, f.path, &crashImage{}, Options{}, func(*fsync.Faults) {})
+			db, disk, faults, err := openFaulty(t, f.path, &simdisk.Image{}, Options{}, func(*fsync.Faults) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +32,10 @@ func TestFaults_GroupFailsTogether(t *testing.T) {
 			// them are successors of what then fails.
 			held, release := make(chan struct{}), make(chan struct{})
 			var once sync.Once
-			disk.onPage = func() {
+			disk.OnWrite = func(writing fsync.Op) {
+				if writing != fsync.OpPageWrite {
+					return
+				}
 				once.Do(func() {
 					close(held)
 					<-release
@@ -70,7 +74,7 @@ func TestFaults_GroupFailsTogether(t *testing.T) {
 			if want := members; op != fsync.OpPageWrite && failed != want || failed < members-1 {
 				t.Errorf("%d of %d members failed", failed, members)
 			}
-			disk.onPage = nil
+			disk.OnWrite = nil
 			faults.Clear()
 			_, err = f.tryPut("b", "2")
 			if errors.Is(err, ErrPoisoned) != poisoning[op] {
@@ -108,7 +112,7 @@ func TestFaults_GroupFailsTogether(t *testing.T) {
 func TestFaults_OpenTransactionFallsWithItsBase(t *testing.T) {
 	watch(t, "open transaction")
 	f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "base.db"), want: map[page.TxID]map[string]string{1: {}}}
-	db, disk, faults, err := openFaulty(t, f.path, &crashImage{}, Options{}, func(*fsync.Faults) {})
+	db, disk, faults, err := openFaulty(t, f.path, &simdisk.Image{}, Options{}, func(*fsync.Faults) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lightning-db/lightning/chaos/simdisk"
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/page"
 )
@@ -32,13 +33,13 @@ func watch(t *testing.T, what string) {
 }
 
 // openFaulty opens the image with faults, planned by plan before the open.
-func openFaulty(t *testing.T, path string, im *crashImage, o Options, plan func(*fsync.Faults)) (*DB, *crashDisk, *fsync.Faults, error) {
+func openFaulty(t *testing.T, path string, im *simdisk.Image, o Options, plan func(*fsync.Faults)) (*DB, *simdisk.Disk, *fsync.Faults, error) {
 	t.Helper()
-	im.writeTo(t, path)
-	var disk *crashDisk
+	writeImage(t, path, im)
+	var disk *simdisk.Disk
 	var faults *fsync.Faults
 	db, err := openThrough(path, &o, func(f fsync.File) fsync.File {
-		disk = newCrashDisk(f, im)
+		disk = simdisk.New(f, im)
 		faults = fsync.NewFaults(disk)
 		plan(faults)
 		return faults
@@ -67,11 +68,11 @@ func TestFaults_EveryCallFailsOnce(t *testing.T) {
 	rejected, base := rejectedImage(t)
 	starts := []struct {
 		name  string
-		image *crashImage
+		image *simdisk.Image
 		base  map[string]string
 		tx    page.TxID
 	}{
-		{"new file", &crashImage{}, map[string]string{}, 1},
+		{"new file", &simdisk.Image{}, map[string]string{}, 1},
 		{"rejected slot", rejected, base, 2},
 	}
 	for _, mode := range []Durability{Sync, NoSync, Periodic(time.Hour)} {
@@ -106,16 +107,16 @@ func TestFaults_EveryCallFailsOnce(t *testing.T) {
 }
 
 // rejectedImage is a file whose newest meta misses pages.
-func rejectedImage(t *testing.T) (*crashImage, map[string]string) {
+func rejectedImage(t *testing.T) (*simdisk.Image, map[string]string) {
 	f := newRuleFile(t, Options{NoSync: true})
 	id := f.put("a", text('a', 5000))
 	f.sync()
 	f.put("b", text('b', 9000))
-	return f.now().choose(isMeta), f.want[id]
+	return f.now().Choose(isMeta), f.want[id]
 }
 
 // run reports whether the nth call of op took place.
-func (r *faultRun) run(im *crashImage, op fsync.Op, nth int) bool {
+func (r *faultRun) run(im *simdisk.Image, op fsync.Op, nth int) bool {
 	r.t.Helper()
 	watch(r.t, r.what)
 	var err error
@@ -226,7 +227,7 @@ func (r *faultRun) readable(db *DB) {
 // reopened opens the file again, in a process that has no faults.
 func (r *faultRun) reopened() {
 	r.t.Helper()
-	db, err := openThrough(r.path, nil, func(f fsync.File) fsync.File { return newCrashDisk(f, &crashImage{}) })
+	db, err := openThrough(r.path, nil, func(f fsync.File) fsync.File { return simdisk.New(f, &simdisk.Image{}) })
 	if err != nil {
 		r.t.Fatalf("%s: Open again: %v", r.what, err)
 	}
@@ -284,7 +285,7 @@ func TestFaults_ReadErrorAtOpenIsNoRollback(t *testing.T) {
 func TestFaults_FullDisk(t *testing.T) {
 	watch(t, "full disk")
 	f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "full.db"), want: map[page.TxID]map[string]string{1: {}}}
-	db, disk, faults, err := openFaulty(t, f.path, &crashImage{}, Options{}, func(*fsync.Faults) {})
+	db, disk, faults, err := openFaulty(t, f.path, &simdisk.Image{}, Options{}, func(*fsync.Faults) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +324,7 @@ func TestFaults_ShortWrites(t *testing.T) {
 	for _, op := range []fsync.Op{fsync.OpPageWrite, fsync.OpMetaWrite} {
 		for _, bytes := range []int{1, 512, 4096, 5000} {
 			f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "short.db"), want: map[page.TxID]map[string]string{1: {}}}
-			db, disk, faults, err := openFaulty(t, f.path, &crashImage{}, Options{}, func(*fsync.Faults) {})
+			db, disk, faults, err := openFaulty(t, f.path, &simdisk.Image{}, Options{}, func(*fsync.Faults) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -338,7 +339,7 @@ func TestFaults_ShortWrites(t *testing.T) {
 			if err := db.View(func(tx *Tx) error { f.compare("short write", tx); return nil }); err != nil {
 				t.Error(err)
 			}
-			f.judge("power cut", f.now().choose(all), good, bad)
+			f.judge("power cut", f.now().Choose(all), good, bad)
 			if err := db.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}

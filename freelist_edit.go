@@ -1,6 +1,8 @@
 package lightning
 
 import (
+	"errors"
+
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -118,6 +120,9 @@ func (e *spaceEdit) takeRecords() []byte {
 }
 
 func (s *space) mapError(err error) error {
+	if damaged := new(*CorruptionError); errors.As(err, damaged) {
+		return err // names the page
+	}
 	return s.db.corrupt(0, "map of free pages", err)
 }
 

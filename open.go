@@ -196,7 +196,8 @@ func (db *DB) settleFile() error {
 	if err := db.syncLocked(); err != nil {
 		return err
 	}
-	if m := db.published.Load().meta; m.TxID != db.opened && m.DurableTx != m.TxID {
+	// Nothing is lost with an empty database.
+	if m := db.published.Load().meta; m.TxID > 1 && db.slots[1-db.durableSlot].tx != m.TxID {
 		m.DurableTx = m.TxID
 		if err := db.writeMetaSlot(1-db.durableSlot, &m); err != nil {
 			return err

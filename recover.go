@@ -202,9 +202,10 @@ func (db *DB) create() error {
 
 // settle brings what a killed process left in the page cache to the medium, so
 // that the state chosen from there is durable. What cannot be written is found
-// missing there. Also a meta that calls itself durable may not have been synced.
+// missing there. Also a meta that calls itself durable may not have been synced,
+// nor a length that the process was about to sync.
 func (r *recovery) settle() error {
-	err := r.db.file.Sync(fsync.OpOpenSync)
+	err := r.db.file.SyncFull(fsync.OpOpenSync)
 	if err != nil && r.db.readOnly {
 		// Some platforms do not let readers sync. The medium decides.
 		r.db.Logger().Warningf("%s: sync before reading: %v", r.db.path, err)
@@ -422,7 +423,7 @@ func (r *recovery) settleName() error {
 // writers it is durable: it was synced and validated from the medium.
 func (r *recovery) publish() error {
 	db, c := r.db, r.chosen
-	db.durable, db.written, db.opened, db.durableSlot = c.meta.TxID, c.meta.TxID, c.meta.TxID, c.slot
+	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
 	for i, s := range r.slots {
 		if s.meta != nil {
 			db.slots[i] = slotState{s.meta.TxID, s.meta.End}

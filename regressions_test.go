@@ -315,9 +315,9 @@ type syncFirst struct {
 	synced, early bool
 }
 
-func (f *syncFirst) Sync(op fsync.Op) error {
+func (f *syncFirst) SyncFull(op fsync.Op) error {
 	f.synced = true
-	return f.File.Sync(op)
+	return f.File.SyncFull(op)
 }
 
 func (f *syncFirst) ReadMedium(op fsync.Op, p []byte, off int64) error {

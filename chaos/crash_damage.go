@@ -1,0 +1,190 @@
+package chaos
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/chaos/simdisk"
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/page"
+)
+
+// The faults that nothing protects from: a database has to notice them.
+const (
+	faultLost        = "lost write"
+	faultMisdirected = "misdirected write"
+	faultRot         = "rotten file"
+)
+
+// damage lets the device of a process lie, or its file rot after a power cut or
+// a kill, and expects an error, or a state as it was.
+func (r *run) damage(w *world, rng *rand.Rand) {
+	end := w.disk.Position()
+	n := end
+	switch syncs := w.syncsFrom(w.opened); rng.IntN(4) {
+	case 0:
+		n = w.opened + rng.IntN(end-w.opened+1)
+	case 1:
+		if len(syncs) > 0 { // nothing came after the commit
+			n = syncs[rng.IntN(len(syncs))] + 1
+		}
+	}
+	closed := n == end && w.closed
+	fault, what := faultRot, ""
+	var file []byte
+	if i, ok := w.someWrite(n, rng); ok && rng.IntN(2) == 0 {
+		alter := simdisk.LoseWrite(i)
+		fault, what = faultLost, fmt.Sprintf("write %d", i)
+		if rng.IntN(2) == 0 {
+			off := int64(rng.IntN(len(w.disk.At(i).Cache())/w.pageSize()+1)) * int64(w.pageSize())
+			alter = simdisk.Misdirect(i, off)
+			fault, what = faultMisdirected, fmt.Sprintf("write %d went to %d", i, off)
+		}
+		// Without the meta of Close the file is like one that was not closed.
+		closed = closed && w.disk.Events()[i].Op != fsync.OpMetaWrite
+		im := w.disk.Replay(n, alter)
+		file = im.Apply(im.NewCut(rng, false))
+	} else {
+		im := w.disk.At(n)
+		file, what = simdisk.Rot(im.Apply(im.NewCut(rng, false)), w.pageSize(), rng)
+	}
+	r.judged(fault)
+	v := r.newWorld(w.depth+1, w.trace)
+	v.trace = append(v.trace, fmt.Sprintf("%s, power cut at %d: %s", fault, n, what))
+	if v.options.Verify == lightning.VerifyNever {
+		v.options.Verify = lightning.VerifyFirst
+	}
+	v.before = w.past()
+	floor := max(newest(w.cut, n), w.disk.Proven(n))
+	v.noticed(file, w, floor, fault, closed)
+}
+
+// someWrite chooses a write of pages or a meta slot among the first n events.
+func (w *world) someWrite(n int, rng *rand.Rand) (int, bool) {
+	var writes []int
+	for i, e := range w.disk.Events()[:n] {
+		if i >= w.opened && e.Kind == simdisk.Write && (e.Op == fsync.OpPageWrite || e.Op == fsync.OpMetaWrite) {
+			writes = append(writes, i)
+		}
+	}
+	if len(writes) == 0 {
+		return 0, false
+	}
+	return writes[rng.IntN(len(writes))], true
+}
+
+// noticed opens a damaged file and judges what comes of it.
+func (w *world) noticed(file []byte, before *world, floor page.TxID, fault string, closed bool) {
+	if err := w.start(simdisk.Whole(file)); err != nil {
+		var open *lightning.OpenError
+		if !errors.As(err, &open) || !corruption(err) {
+			w.fail("Open fails with %T: %v, want a typed error that says corruption", err, err)
+		}
+		return
+	}
+	id, got, err := w.read()
+	want, ok := w.before[id]
+	if !ok {
+		w.fail("Open yields transaction %d, which was never committed or was dropped", id)
+	}
+	w.right(id, want, got, err)
+	if err == nil && id < floor {
+		w.mayBeOlder(id, floor, file, before, fault, closed)
+	}
+	tx := w.begin()
+	for err := range tx.Check() {
+		if !corruption(err) {
+			w.fail("Check says %v, want errors that say corruption", err)
+		}
+	}
+	if err := tx.Rollback(); err != nil {
+		w.fail("end of a reader: %v", err)
+	}
+	w.model = newModel(want)
+	w.states = map[page.TxID]content{id: want}
+	if err == nil {
+		w.writeOn(id)
+	}
+	if err := w.db.Close(); err != nil && !corruption(err) {
+		w.fail("Close: %v", err)
+	}
+	w.r.forget(w)
+}
+
+// right expects that what was read is right, and the whole if there was no
+// error.
+func (w *world) right(id page.TxID, want, got content, err error) {
+	switch {
+	case err != nil && !corruption(err):
+		w.fail("transaction %d: %v, want an error that says corruption", id, err)
+	case err != nil && want.within(got) != "":
+		w.fail("transaction %d, before the error: %s", id, want.within(got))
+	case err == nil && want.diff(got) != "":
+		w.fail("transaction %d: %s", id, want.diff(got))
+	}
+}
+
+// mayBeOlder judges a state without error that is older than promised. That is
+// what damage to a commit looks like that was never closed: it cannot be told
+// from one cut short. But no meta slot that is as it was written may say that a
+// newer state was durable, and damage that can be seen must have been told to
+// the logger.
+func (w *world) mayBeOlder(id, floor page.TxID, file []byte, before *world, fault string, closed bool) {
+	if closed {
+		w.fail("Open yields transaction %d of a file that was closed with %d, and no error", id, floor)
+	}
+	size := before.pageSize()
+	if len(file) >= size+page.MetaSize && bytes.Equal(file[:page.MetaSize], file[size:size+page.MetaSize]) {
+		fault = faultMisdirected // one slot is a copy of the other: nothing to see
+	}
+	for slot := range 2 {
+		off := slot * size
+		if off+page.MetaSize > len(file) {
+			continue
+		}
+		b := file[off : off+page.MetaSize]
+		if durable := metaDurable(b); durable > id && before.wrote(b) {
+			w.fail("Open yields transaction %d, meta slot %d says that %d is durable, and no error", id, slot, durable)
+		}
+	}
+	if fault == faultRot && w.log.n.Load() == 0 {
+		w.fail("Open yields transaction %d instead of %d and warns nobody", id, floor)
+	}
+}
+
+// wrote reports whether the bytes are a meta slot that this process or one
+// before it wrote.
+func (w *world) wrote(slot []byte) bool {
+	return slices.ContainsFunc(w.allMetas(), func(meta []byte) bool { return bytes.Equal(meta, slot) })
+}
+
+// allMetas returns the meta slots that this process and those before it wrote.
+func (w *world) allMetas() [][]byte {
+	metas := slices.Clip(w.metas)
+	for _, e := range w.disk.Events() {
+		if e.Kind == simdisk.Write && e.Op == fsync.OpMetaWrite {
+			metas = append(metas, e.Data)
+		}
+	}
+	return metas
+}
+
+// writeOn goes on with a damaged file: the damage may stop it, but may not
+// become wrong data.
+func (w *world) writeOn(id page.TxID) {
+	rng := rand.New(rand.NewPCG(uint64(id), 6))
+	w.model.begin()
+	err := w.db.Update(func(tx *lightning.Tx) error { return w.changes(tx, rng) })
+	if err != nil {
+		w.model.rollback()
+		if !corruption(err) {
+			w.fail("a commit on a damaged file: %v", err)
+		}
+	}
+	id, got, err := w.read()
+	w.right(id, w.model.entries, got, err)
+}
