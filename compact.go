@@ -92,6 +92,9 @@ func (c *compaction) copy(src *Bucket, path [][]byte) error {
 		if b, err = c.room(len(k)+len(v), b, path); err != nil {
 			return err
 		}
+		if err := c.seen.extents(src, k, v); err != nil {
+			return err
+		}
 		if v != nil {
 			if err := b.Put(k, v); err != nil {
 				return err

@@ -1,18 +1,17 @@
 package lightning
 
 import (
+	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lightning-db/lightning/page"
 )
-
-var damageEvery = flag.Int("damage.every", 13, "TestDamage_EveryByte flips each nth byte of the file")
 
 // damaged makes a closed file with two buckets of several pages each.
 func damaged(t *testing.T, o Options) (path string, want map[string]map[string]string) {
@@ -169,84 +168,108 @@ func TestDamage_LeafIsNamedAndTheRestReadable(t *testing.T) {
 	}
 }
 
-// Each byte of a small closed file is flipped in turn: Open or reading notices,
-// or the content is right, to the last commit.
-func TestDamage_EveryByte(t *testing.T) {
-	for _, durability := range []Durability{NoSync, Sync} {
-		t.Run(durability.String(), func(t *testing.T) {
-			path, want := damaged(t, Options{Durability: durability})
-			whole, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			every := *damageEvery
-			if testing.Short() {
-				every *= 10
-			}
-			noticed, harmless := 0, 0
-			b := slices.Clone(whole)
-			for at := 0; at < len(whole); at += every {
-				b[at] ^= byte(1 << (at % 8))
-				im := &crashImage{medium: b, cache: b}
-				if readDamaged(t, path, im, want, at) {
-					noticed++
-				} else {
-					harmless++
-				}
-				b[at] = whole[at]
-			}
-			t.Logf("%d bytes, noticed %d, harmless %d", len(whole), noticed, harmless)
-			if noticed == 0 {
-				t.Error("no damage was noticed")
-			}
+// Every byte, sector and page of a small file is damaged in turn, in every way
+// that disks are known for. Each time Open refuses the file, or what is
+// touched fails by name and the rest is right, or all is right; where the file
+// was not closed, damage to the last commit takes the file back to the commit
+// before (after unsynced commits to the last synced one), with a warning.
+// Nothing else, and never a panic.
+func TestDamage_Everything(t *testing.T) {
+	var pick func(n int, c damageCase) bool
+	if testing.Short() {
+		pick = func(n int, _ damageCase) bool { return n%17 == 0 }
+	}
+	for _, name := range []string{damageClosed, damageKilled, damageNoSync} {
+		t.Run(name, func(t *testing.T) {
+			dir := damageDir(t)
+			f := buildDamageFile(t, dir, name)
+			began := time.Now()
+			table := (&damageRun{f: f, dir: dir, every: *damageEvery, pick: pick, limit: damageProblems}).run(t)
+			t.Logf("%d pages, -damage.every=%d: %d states in %v\n%v", f.pages(), *damageEvery, table.states, time.Since(began).Round(time.Millisecond), table)
+			table.report(t)
+			assertDamageTable(t, f, table)
 		})
 	}
 }
 
-// readDamaged reads all that there is and reports whether damage was noticed.
-func readDamaged(t *testing.T, path string, im *crashImage, want map[string]map[string]string, at int) bool {
+// assertDamageTable wants every type of page in the file, damage to what is in
+// use never harmless, and damage to what is not never anything else.
+func assertDamageTable(t *testing.T, f *damageFile, table *damageTable) {
 	t.Helper()
-	db, _, err := openImage(t, path+".flipped", im, Options{})
-	if err != nil {
-		var open *OpenError
-		if !errors.As(err, &open) {
-			t.Errorf("byte %d: Open fails with %T: %v", at, err, err)
+	rows := table.byRow()
+	for _, kind := range []string{"root", "branch", "leaf", "nested leaf", "value", "key", "bitmap", "index", "log"} {
+		if rows[kind] == nil && rows[kind+"*"] == nil {
+			t.Errorf("no page of type %s", kind)
 		}
-		return true
+	}
+	for row, outcomes := range rows {
+		allowed := []string{damageRefused, damageReported}
+		switch {
+		case row == "free", row == "tail", row == "length beyond":
+			allowed = []string{damageHarmless}
+		case row == "length within":
+			allowed = []string{damageRefused, damageBack, damageNew}
+		case row == "meta older":
+			allowed = []string{damageHarmless}
+		case row == "meta newest" && f.back == nil:
+			allowed = []string{damageHarmless} // Close wrote the state into both slots
+		case row == "meta newest":
+			allowed = []string{damageBack, damageBackMute, damageRefused}
+		case f.back != nil && row[len(row)-1] == '*':
+			allowed = []string{damageRefused, damageBack}
+		}
+		for outcome, n := range outcomes {
+			if !slices.Contains(allowed, outcome) {
+				t.Errorf("%s: %s %d times, want %v", row, outcome, n, allowed)
+			}
+		}
+	}
+}
+
+// Settings that verify more, or less: reading damage ends, and does not panic.
+func TestDamage_VerifyAlwaysAndNever(t *testing.T) {
+	dir := damageDir(t)
+	f := buildDamageFile(t, dir, damageClosed)
+	for _, verify := range []Verify{VerifyAlways, VerifyNever} {
+		table := (&damageRun{
+			f: f, dir: dir, every: 64, verify: verify, limit: damageProblems,
+			pick: func(n int, c damageCase) bool { return !c.sparse || n%3 == 0 },
+		}).run(t)
+		t.Logf("Verify %d, %d states\n%v", verify, table.states, table)
+		table.report(t)
+	}
+}
+
+// Page said "page 0" where it had found the bitmap of free pages damaged.
+func TestDamage_BitmapIsNamed(t *testing.T) {
+	dir := damageDir(t)
+	f := buildDamageFile(t, dir, damageClosed)
+	var bitmap page.ID
+	for id, kind := range f.now.kind {
+		if kind == "bitmap" {
+			bitmap = id
+		}
+	}
+	lab := newDamageLab(t, dir, "bitmap")
+	defer lab.close()
+	image := bytes.Clone(f.image)
+	image[int(bitmap)*damagePage+1000] ^= 1
+	if err := lab.set(image); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(lab.path, 0o600, &Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer db.Close()
 	err = db.View(func(tx *Tx) error {
-		for _, name := range []string{"one", "two"} {
-			b := tx.Bucket([]byte(name))
-			if b == nil {
-				if tx.Err() == nil {
-					t.Errorf("byte %d: bucket %q is gone, no error", at, name)
-				}
-				return tx.Err()
-			}
-			seen := 0
-			for c, k, v := first(b); k != nil; k, v = c.Next() {
-				seen++
-				if want[name][string(k)] != string(v) {
-					t.Errorf("byte %d: key %q has a wrong value", at, k)
-				}
-			}
-			if tx.Err() == nil && seen != len(want[name]) {
-				t.Errorf("byte %d: %d keys, want %d, and no error", at, seen, len(want[name]))
-			}
-		}
-		for err := range tx.Check() {
-			return err
-		}
-		return nil
+		_, err := tx.Page(2)
+		return err
 	})
-	return err != nil
-}
-
-func first(b *Bucket) (c *Cursor, k, v []byte) {
-	c = b.Cursor()
-	k, v = c.First()
-	return c, k, v
+	var c *CorruptionError
+	if !errors.As(err, &c) || c.Page != uint64(bitmap) {
+		t.Errorf("%v, want a CorruptionError for page %d", err, bitmap)
+	}
 }
 
 // What could not be read from the medium once is read again the next time.

@@ -69,7 +69,19 @@ func openSpace(db *DB, m *page.Meta) (*space, error) {
 	// Records above the end of the file were undone by later ones, unless a
 	// bitmap tells of that range, too.
 	limit := max(uint64(m.End), uint64(len(s.entries))*uint64(page.SpaceChunk(db.pageSize)))
+	above := int64(0) // pages free past limit
 	err = page.ReadSpaceLog(append(log, m.Inline...), func(r page.SpaceRecord) error {
+		stop := uint64(r.Start) + r.Pages
+		if stop > 1<<46 {
+			return fmt.Errorf("space log names pages %d+%d", r.Start, r.Pages)
+		}
+		if stop > limit {
+			n := int64(stop - max(uint64(r.Start), limit))
+			if !r.Freed {
+				n = -n
+			}
+			above += n
+		}
 		if uint64(r.Start) < limit {
 			s.free.replay(uint64(r.Start), min(r.Pages, limit-uint64(r.Start)), r.Freed)
 		}
@@ -77,6 +89,9 @@ func openSpace(db *DB, m *page.Meta) (*space, error) {
 	})
 	if err != nil {
 		return nil, db.corrupt(0, "space log", err)
+	}
+	if above != 0 {
+		return nil, db.corrupt(0, fmt.Sprintf("space log leaves %d pages free past the end of the file", above), nil)
 	}
 	s.inline = m.Inline
 	if s.free.freePages() != m.SpaceFree {

@@ -137,6 +137,25 @@ func (tx *Tx) MoveBucket(child []byte, src, dst *Bucket) error {
 	return src.MoveBucket(child, dst)
 }
 
+// extents counts the pages of a key and a value of b that have pages of their
+// own.
+func (v *visits) extents(b *Bucket, key, value []byte) error {
+	size := v.tx.db.pageSize
+	pages := 0
+	if len(key) > page.MaxInlineKey(size) {
+		pages += page.ExtentPages(uint64(len(key)), size)
+	}
+	if len(value) > page.MaxInlineValue(size) {
+		pages += page.ExtentPages(uint64(len(value)), size)
+	}
+	for range pages {
+		if err := v.page(&b.tree); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Inspect returns the structure of the bucket and all below it.
 func (b *Bucket) Inspect() BucketStructure { return b.inspect("root", b.tx.newVisits()) }
 

@@ -130,7 +130,7 @@ func (t *tree) removeRange(from, to []byte) error {
 	if err := t.own(root); err != nil {
 		return err
 	}
-	if err := t.cutRange(root[0].n, from, to); err != nil {
+	if err := t.cutRange(root[0].n, from, to, t.tx.newVisits()); err != nil {
 		return err
 	}
 	return t.lower()
@@ -192,7 +192,7 @@ func (t *tree) refuseBuckets(v view, from, to []byte, seen *visits) error {
 }
 
 // cutRange deletes the keys in [from, to) below the editable node n.
-func (t *tree) cutRange(n *node, from, to []byte) error {
+func (t *tree) cutRange(n *node, from, to []byte, seen *visits) error {
 	v := view{n.img(), n}
 	lo, hi, err := t.span(v, from, to)
 	if err != nil {
@@ -214,7 +214,7 @@ func (t *tree) cutRange(n *node, from, to []byte) error {
 		if i < hi-1 {
 			e = nil
 		}
-		empty, err := t.cutChild(n, i, f, e)
+		empty, err := t.cutChild(n, i, f, e, seen)
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (t *tree) cutRange(n *node, from, to []byte) error {
 
 // cutChild deletes the keys in [from, to) below child i of n and reports
 // whether nothing was left, in which case the child is given up.
-func (t *tree) cutChild(n *node, i int, from, to []byte) (bool, error) {
+func (t *tree) cutChild(n *node, i int, from, to []byte, seen *visits) (bool, error) {
 	nv := view{n.img(), n}
 	at := nv.img.ChildAt(i)
 	h := nv.at(at)
@@ -236,7 +236,7 @@ func (t *tree) cutChild(n *node, i int, from, to []byte) (bool, error) {
 		return false, err
 	}
 	if from == nil && to == nil {
-		keys, err := t.countKeys(v)
+		keys, err := t.countKeys(v, seen)
 		if err != nil {
 			return false, err
 		}
@@ -248,7 +248,7 @@ func (t *tree) cutChild(n *node, i int, from, to []byte) (bool, error) {
 		child = t.tx.shadow(v, h)
 		n.point(at, child)
 	}
-	if err := t.cutRange(child, from, to); err != nil {
+	if err := t.cutRange(child, from, to, seen); err != nil {
 		return false, err
 	}
 	if child.img().Count() > 0 {
@@ -258,12 +258,12 @@ func (t *tree) cutChild(n *node, i int, from, to []byte) (bool, error) {
 	return true, nil
 }
 
-func (t *tree) countKeys(v view) (n uint64, err error) {
+func (t *tree) countKeys(v view, seen *visits) (n uint64, err error) {
 	err = t.walkFrom(v, func(v view) error {
 		if !v.img.IsBranch() {
 			n += uint64(v.img.Count())
 		}
-		return nil
+		return seen.page(t)
 	})
 	return n, err
 }

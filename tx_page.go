@@ -42,7 +42,7 @@ func (tx *Tx) describe(info *PageInfo, snap *snapshot) error {
 		return db.corrupt(uint64(info.ID), "page is not mapped", ErrInvalidMapping)
 	}
 	info.Type = "overflow"
-	if page.IDOf(b) != page.ID(info.ID) || page.BirthOf(b) > snap.meta.TxID || page.PagesOf(b) > math.MaxInt32 {
+	if page.IDOf(b) != page.ID(info.ID) || page.BirthOf(b) > snap.meta.TxID || page.PagesOf(b) < 1 || page.PagesOf(b) > math.MaxInt32 {
 		return nil
 	}
 	switch t := page.TypeOf(b); t {

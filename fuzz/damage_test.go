@@ -30,7 +30,7 @@ func damageOnce(b []byte, f *seedFile, p *program, pageSize int) []byte {
 	if len(b) == 0 {
 		return b
 	}
-	switch p.n(10) {
+	switch p.n(12) {
 	case 0: // any byte
 		b[p.n(len(b))] = p.byte()
 	case 1: // a bit
@@ -71,8 +71,51 @@ func damageOnce(b []byte, f *seedFile, p *program, pageSize int) []byte {
 			from := p.n(2) * pageSize
 			set(b, int64(pageSize-from), append([]byte(nil), b[from:from+page.MetaSize]...))
 		}
+	case 10, 11: // a node loses cells, or gets one, and stays a good page
+		start := usedPage(f, p, pageSize)
+		if start > 0 && start+int64(pageSize) <= int64(len(b)) {
+			editNode(b[start:start+int64(pageSize)], f, p)
+		}
 	}
 	return b
+}
+
+// editNode changes the page b within what a page can tell: what it says no
+// longer agrees with the pages around it.
+func editNode(b []byte, f *seedFile, p *program) {
+	if t := page.TypeOf(b); t != page.TypeBranch && t != page.TypeLeaf || page.Validate(b) != nil {
+		return
+	}
+	n, first := page.Node(b), 0
+	if n.IsBranch() {
+		first = 1
+	}
+	what := p.byte()
+	if what%2 == 0 {
+		if from := first + p.n(n.Count()); from < n.Count() {
+			n.DeleteRange(from, from+1+p.n(n.Count()-from))
+		}
+		return
+	}
+	k := page.Key{Bytes: key(p.byte()%225, p.n(256), len(b))}
+	var cell []byte
+	switch at := anyRef(f, p); {
+	case at == 0:
+		return
+	case n.IsBranch():
+		cell = page.AppendBranchCell(nil, k, page.GetRef(f.bytes[at:]))
+	case what%8 == 1:
+		header := make([]byte, page.BucketSize)
+		page.PutBucket(header, page.Bucket{Root: page.GetRef(f.bytes[at:]), Count: 1 + uint64(p.byte())})
+		cell = page.AppendLeafCell(nil, page.CellBucket, k, header)
+	case what%8 == 3:
+		cell = page.AppendBigCell(nil, k, page.MaxInlineValue(len(b))+1+p.n(4*len(b)), page.GetRef(f.bytes[at:]))
+	default:
+		cell = page.AppendLeafCell(nil, 0, k, value(p.byte()%6, 1, len(b)))
+	}
+	if i, found := n.Search(k.Bytes); found == page.Absent && n.Room(len(cell)) {
+		n.Insert(i, cell, make([]byte, len(b)))
+	}
 }
 
 // anyRef returns the place of a reference of the seed file, 0 if it has none.
