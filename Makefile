@@ -1,4 +1,5 @@
-STATES ?= 2000
+STATES ?= 100000
+SEED ?= 1
 ROUNDS ?= 20
 FUZZTIME ?= 20s
 
@@ -35,7 +36,9 @@ bench: ## run all benchmarks
 	go test -run xxx -bench . -benchmem ./...
 
 chaos: ## crash and kill the engine: STATES crash states, ROUNDS kills
-	go test -count=1 -run 'TestCrash|TestKill' . -crash.states=$(STATES) -kill.rounds=$(ROUNDS)
+	go test -count=1 -run '^TestKill$$' . -kill.rounds=$(ROUNDS)
+	go test -count=1 -timeout=0 -run '^TestCrash$$' ./chaos -crashes=$(STATES) -seed=$(SEED)
+	go test -count=1 -timeout=0 -tags mutants -run Mutation ./chaos
 
 ci: ## run what the continuous integration runs
 	.ci/run
