@@ -144,18 +144,12 @@ func (w *world) group(rng *rand.Rand) {
 		at = fsync.OpSync
 	}
 	var members []member
-	w.during = func(op fsync.Op) {
-		if op != at {
-			return
-		}
-		w.during = nil
-		members = w.seal(rng)
-	}
+	w.during.Store(&beside{at, func() { members = w.seal(rng) }})
 	if rng.IntN(10) == 0 {
 		w.failing = 1
 	}
 	w.commit("group", func(tx *lightning.Tx) error { return w.changes(tx, rng) })
-	w.during = nil
+	w.during.Store(nil)
 	for _, m := range members {
 		if err := <-m.err; err != nil {
 			w.poisoned(fmt.Sprintf("transaction %d of the group", m.id), err)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lightning-db/lightning"
@@ -34,19 +35,19 @@ type world struct {
 	metas   [][]byte // the slots that earlier processes wrote
 	readers []reader
 
-	model   *model                // changed under the writer lock only
-	before  map[page.TxID]content // what Open may find
-	states  map[page.TxID]content // what each transaction of this process left
-	history map[page.TxID]content // what earlier processes left, up to what Open found
-	killed  []promise             // survive a kill
-	cut     []promise             // survive a power cut, too
-	failing int                   // so many syncs fail from here on
-	stopped bool                  // the database is poisoned
-	switchd bool                  // NoSync was not always what it is now
-	closed  bool                  // Close returned nil, after commits
-	during  func(op fsync.Op)     // what happens beside the next flush
-	mu      sync.Mutex            // guards bad
-	bad     *violation            // found inside a call of the engine
+	model   *model                 // changed under the writer lock only
+	before  map[page.TxID]content  // what Open may find
+	states  map[page.TxID]content  // what each transaction of this process left
+	history map[page.TxID]content  // what earlier processes left, up to what Open found
+	killed  []promise              // survive a kill
+	cut     []promise              // survive a power cut, too
+	failing int                    // so many syncs fail from here on
+	stopped bool                   // the database is poisoned
+	switchd bool                   // NoSync was not always what it is now
+	closed  bool                   // Close returned nil, after commits
+	during  atomic.Pointer[beside] // what happens beside the next flush; members of its group flush, too
+	mu      sync.Mutex             // guards bad
+	bad     *violation             // found inside a call of the engine
 }
 
 // promise says that from a position of the recording on a transaction is not
@@ -237,6 +238,12 @@ func (w *world) poisoned(what string, err error) {
 	w.stopped = true
 }
 
+// beside is what is to happen once, while a flush stands at an operation.
+type beside struct {
+	at fsync.Op
+	do func()
+}
+
 // onSync runs inside the engine's syncs.
 func (w *world) onSync(op fsync.Op) error {
 	if op == fsync.OpSync {
@@ -255,13 +262,14 @@ func (w *world) onWrite(op fsync.Op) { w.besideFlush(op) }
 // besideFlush lets happen what is to happen while a flush is under way, in
 // a goroutine of its own: this one holds locks of the engine.
 func (w *world) besideFlush(op fsync.Op) {
-	if w.during == nil {
+	b := w.during.Load()
+	if b == nil || b.at != op || !w.during.CompareAndSwap(b, nil) {
 		return
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.during(op)
+		b.do()
 	}()
 	<-done
 }
