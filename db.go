@@ -58,6 +58,7 @@ type DB struct {
 	logger   Logger
 	file     fsync.File
 	data     *mmap.Map
+	base     uintptr // address of the mapping
 	hasher   *arch.Hasher
 	pageSize int
 	verify   Verify
@@ -144,7 +145,7 @@ func (db *DB) Info() *Info {
 	if !db.isOpen() {
 		return &Info{}
 	}
-	return &Info{Data: db.data.Base(), PageSize: db.pageSize}
+	return &Info{Data: db.base, PageSize: db.pageSize}
 }
 
 func (db *DB) isOpen() bool { return db.published.Load() != nil && !db.closing.Load() }

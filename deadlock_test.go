@@ -440,3 +440,22 @@ func TestDeadlock_AbandonedCheck(t *testing.T) {
 	}
 	mustClose(t, db)
 }
+
+// Info looked at the mapping that Close was taking down.
+func TestDeadlock_InfoBesideClose(t *testing.T) {
+	watch(t, "Info beside Close")
+	path := filepath.Join(t.TempDir(), "info.db")
+	for range 50 {
+		db := mustOpen(t, path, Options{})
+		looking, gone := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(gone)
+			close(looking)
+			for db.Info().Data != 0 {
+			}
+		}()
+		<-looking
+		mustClose(t, db)
+		<-gone
+	}
+}

@@ -19,7 +19,7 @@ func (db *DB) faultError(r any) error {
 	if !ok || db.data == nil || !db.data.Contains(f.Addr()) {
 		panic(r)
 	}
-	id := uint64(f.Addr()-db.data.Base()) / uint64(db.pageSize)
+	id := uint64(f.Addr()-db.base) / uint64(db.pageSize)
 	return db.corrupt(id, "page could not be read", fmt.Errorf("%w: %w", ErrMapFault, f))
 }
 

@@ -136,7 +136,7 @@ func (db *DB) mapFile(size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidMapping, err)
 	}
-	db.data = m
+	db.data, db.base = m, m.Base()
 	db.filePages.Store(uint64(size / int64(db.pageSize)))
 	db.verified.reach(page.ID(db.filePages.Load()))
 	return nil
