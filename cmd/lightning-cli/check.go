@@ -63,7 +63,7 @@ func (a *app) check(ctx context.Context, path string) error {
 
 // checkTx drains Tx.Check, which must have ended before the transaction may.
 func (a *app) checkTx(ctx context.Context, tx *lightning.Tx, found func(checkProblem)) error {
-	bar := a.newProgress("checking", 0, countPages)
+	bar := a.newProgress("checking", 0, countItems)
 	defer bar.finish()
 	for problem := range tx.Check(lightning.WithCheckProgress(bar.set), lightning.WithCheckContext(ctx)) {
 		if ctx.Err() != nil {

@@ -21,7 +21,7 @@ type progress struct {
 type progressUnit int
 
 const (
-	countPages progressUnit = iota
+	countItems progressUnit = iota
 	countBytes
 )
 
