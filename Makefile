@@ -28,7 +28,7 @@ fuzz: ## run each fuzz target for FUZZTIME
 	@set -e; for p in $$(go list ./...); do \
 		for t in $$(go test -list '^Fuzz' $$p | sed -n '/^Fuzz/p'); do \
 			echo "$$p $$t"; \
-			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime=$(FUZZTIME) -parallel=2 $$p; \
+			go test -run '^$$' -fuzz "^$$t\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=5x -parallel=2 $$p; \
 		done; \
 	done
 

@@ -292,6 +292,19 @@ func TestDB_Stats_FreePages(t *testing.T) {
 	if deleted := 2000 * 200 / db.Info().PageSize; got.FreePageN+got.PendingPageN < deleted/2 {
 		t.Errorf("FreePageN %d + PendingPageN %d: want most of the %d deleted pages", got.FreePageN, got.PendingPageN, deleted)
 	}
+
+	path := db.Path()
+	if err := db.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	db, err := lightning.Open(path, 0o600, &lightning.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	defer db.Close()
+	if ro := db.Stats(); ro.FreePageN != got.FreePageN+got.PendingPageN || ro.FreeAlloc != got.FreeAlloc {
+		t.Errorf("read-only: FreePageN %d, FreeAlloc %d, want %d and %d", ro.FreePageN, ro.FreeAlloc, got.FreePageN+got.PendingPageN, got.FreeAlloc)
+	}
 }
 
 func TestDB_NoStatistics(t *testing.T) {

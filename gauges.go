@@ -28,6 +28,10 @@ func (g *gauges) noteFlush(db *DB, of *group) {
 
 // gauge takes the numbers of the space map. The caller holds the flush lock.
 func (db *DB) gauge() {
+	if db.space == nil { // read-only: nothing is reused here, and the sum is known
+		db.gauges.free.Store(int64(db.published.Load().meta.SpaceFree))
+		return
+	}
 	f := db.space.free
 	db.gauges.free.Store(int64(f.readyPages()))
 	db.gauges.pending.Store(int64(f.freePages() - f.readyPages()))

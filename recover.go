@@ -438,8 +438,6 @@ func (r *recovery) publish() error {
 	db.endPages.Store(uint64(c.meta.End))
 	db.proven = &snapshot{meta: *c.meta}
 	db.published.Store(db.proven)
-	if db.space != nil {
-		db.gauge()
-	}
+	db.gauge()
 	return nil
 }

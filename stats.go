@@ -12,10 +12,10 @@ type Stats struct {
 	// on 32-bit machines, where sync/atomic needs that.
 	TxStats TxStats
 
-	FreePageN     int // gauge: pages that a commit may reuse now
+	FreePageN     int // gauge: pages that a commit may reuse now; with Options.ReadOnly all that are free
 	PendingPageN  int // gauge: freed pages that wait for a reader or for a durable commit
 	FreeAlloc     int // gauge: bytes in free pages
-	FreelistInuse int // gauge: bytes that the record of free space takes in the file
+	FreelistInuse int // gauge: bytes that the record of free space takes in the file; 0 with Options.ReadOnly
 
 	TxN     int // counter: read transactions started
 	OpenTxN int // gauge: read transactions open now
