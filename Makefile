@@ -1,6 +1,7 @@
 STATES ?= 100000
 SEED ?= 1
 ROUNDS ?= 20
+OPS ?= 1000000
 FUZZTIME ?= 20s
 
 .PHONY: help fmt lint test race invariants fuzz bench chaos ci
@@ -35,10 +36,11 @@ fuzz: ## run each fuzz target for FUZZTIME
 bench: ## run all benchmarks
 	go test -run xxx -bench . -benchmem ./...
 
-chaos: ## crash and kill the engine: STATES crash states, ROUNDS kills
+chaos: ## crash, kill and stress the engine: STATES crash states, ROUNDS kills, OPS operations
 	go test -count=1 -run '^TestKill$$' . -kill.rounds=$(ROUNDS)
 	go test -count=1 -timeout=0 -run '^TestCrash$$' ./chaos -crashes=$(STATES) -seed=$(SEED)
 	go test -count=1 -timeout=0 -tags mutants -run Mutation ./chaos
+	go test -count=1 -timeout=0 -run '^TestStress$$' ./chaos/stress -stress.ops=$(OPS)
 
 ci: ## run what the continuous integration runs
 	.ci/run

@@ -27,9 +27,12 @@ type faultRun struct {
 }
 
 // watch turns a hang into a failure that says where.
-func watch(t *testing.T, what string) {
+func watch(t *testing.T, what string) { t.Cleanup(watchdog(what)) }
+
+// watchdog is watch up to a call of stop.
+func watchdog(what string) (stop func()) {
 	timer := time.AfterFunc(time.Minute, func() { panic("hangs: " + what) })
-	t.Cleanup(func() { timer.Stop() })
+	return func() { timer.Stop() }
 }
 
 // openFaulty opens the image with faults, planned by plan before the open.

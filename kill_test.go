@@ -2,6 +2,7 @@ package lightning
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -37,7 +38,13 @@ func child(t *testing.T, test, job string) *exec.Cmd {
 const (
 	killWriters = 3
 	killKeep    = 40 // older keys of a writer are deleted
+	killBalloon = 30 // commits from one long value to the next
 )
+
+// balloonKey sorts behind the numbers.
+var balloonKey = []byte("balloon")
+
+func balloonValue(w, n int) []byte { return []byte(text(byte('A'+(w+n)%26), 700<<10)) }
 
 var killModes = map[string]Durability{"sync": Sync, "periodic": Periodic(5 * time.Millisecond), "nosync": NoSync}
 
@@ -83,8 +90,8 @@ func TestKill(t *testing.T) {
 // it, and judges the file. acked is what the file must hold.
 func killRound(t *testing.T, mode, path string, acked *[killWriters]int, rng *rand.Rand) {
 	t.Helper()
-	watch(t, "kill round")
-	cmd := child(t, "TestKill", mode+"|"+path)
+	defer watchdog("kill round")()
+	cmd := child(t, "TestKill", fmt.Sprintf("%s|%d|%s", mode, rng.IntN(2), path))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +125,7 @@ func killRound(t *testing.T, mode, path string, acked *[killWriters]int, rng *ra
 		}
 		acked[w] = n
 		if left--; left <= 0 && !killed {
+			time.Sleep(time.Duration(rng.IntN(2000)) * time.Microsecond) // other writers, Close and Open go on
 			kill()
 		}
 	}
@@ -157,8 +165,18 @@ func killJudge(t *testing.T, path string, acked *[killWriters]int) {
 			if b == nil {
 				continue
 			}
+			balloon := have - have%killBalloon
+			if balloon == 0 || have-balloon >= killBalloon/2 {
+				balloon = -1
+			}
+			if v := b.Get(balloonKey); (v != nil) != (balloon > 0) || v != nil && !bytes.Equal(v, balloonValue(w, balloon)) {
+				t.Errorf("writer %d: a long value of %d bytes after %d, want that of %d", w, len(v), have, balloon)
+			}
 			next := max(1, have-killKeep+1)
 			for k, v := range b.All() {
+				if bytes.Equal(k, balloonKey) {
+					continue
+				}
 				if string(k) != fmt.Sprintf("%08d", next) || string(v) != killValue(w, next) {
 					t.Errorf("writer %d: key %q with %d bytes, want that of %d", w, k, len(v), next)
 					break
@@ -176,25 +194,40 @@ func killJudge(t *testing.T, path string, acked *[killWriters]int) {
 	}
 }
 
-// killChild writes until it is killed.
+// killChild writes until it is killed; now and then it closes the file and
+// opens it again.
 func killChild(t *testing.T, job string) {
-	mode, path, _ := strings.Cut(job, "|")
-	db, err := Open(path, 0o600, &Options{Durability: killModes[mode]})
-	if err != nil {
-		t.Fatal(err)
+	mode, rest, _ := strings.Cut(job, "|")
+	twoPhases, path, _ := strings.Cut(rest, "|")
+	options := &Options{Durability: killModes[mode]}
+	if twoPhases == "1" {
+		options.LargeTxPages = 4 // of a long value, at the least
 	}
-	var writers sync.WaitGroup
-	for w := range killWriters {
-		writers.Go(func() {
-			for {
-				if err := killWrite(db, w); err != nil {
-					t.Error(err)
-					return
+	for {
+		db, err := Open(path, 0o600, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var writers sync.WaitGroup
+		commits := 1 + rand.IntN(100)
+		for w := range killWriters {
+			writers.Go(func() {
+				for range commits {
+					if err := killWrite(db, w); err != nil {
+						t.Error(err)
+						return
+					}
 				}
-			}
-		})
+			})
+		}
+		writers.Wait()
+		if t.Failed() {
+			return
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	writers.Wait()
 }
 
 // killWrite commits the writer's next number and acknowledges it on the
@@ -212,6 +245,15 @@ func killWrite(db *DB, w int) error {
 		}
 		n = int(next)
 		if err := b.Put(fmt.Appendf(nil, "%08d", n), []byte(killValue(w, n))); err != nil {
+			return err
+		}
+		switch n % killBalloon {
+		case 0: // the file grows
+			err = b.Put(balloonKey, balloonValue(w, n))
+		case killBalloon / 2: // and shrinks
+			err = b.Delete(balloonKey)
+		}
+		if err != nil {
 			return err
 		}
 		return b.Delete(fmt.Appendf(nil, "%08d", n-killKeep))
