@@ -182,7 +182,8 @@ func (b *Bucket) NextSequence() (uint64, error) {
 }
 
 // Bucket returns the nested bucket with the given name, or nil. A writable
-// transaction returns the same *Bucket each time.
+// transaction returns the same *Bucket each time. It also returns nil when the
+// bucket is damaged or deeper than MaxBucketDepth: then Tx.Err tells.
 func (b *Bucket) Bucket(name []byte) (child *Bucket) {
 	defer b.tx.unguard(debug.SetPanicOnFault(true))
 	if !b.usable() {
@@ -190,20 +191,23 @@ func (b *Bucket) Bucket(name []byte) (child *Bucket) {
 	}
 	child, err := b.open(name)
 	if err != nil {
-		b.tx.fail(err)
+		return nil
 	}
 	return child
 }
 
 // open returns the nested bucket, or nil if name does not exist or is a plain
-// key.
+// key. An error has failed the transaction.
 func (b *Bucket) open(name []byte) (*Bucket, error) {
 	if child := b.children[string(name)]; child != nil {
+		if err := b.tree.admit(handle{}); err != nil {
+			return nil, b.tx.fail(err)
+		}
 		return child, nil
 	}
 	v, i, found, err := b.tree.find(name)
 	if err != nil || !found {
-		return nil, err
+		return nil, b.tx.fail(err)
 	}
 	c := v.img.Cell(i)
 	if !c.IsBucket() {
@@ -211,7 +215,7 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 	}
 	child, err := b.tree.bucketAt(v, i)
 	if err != nil {
-		return nil, err
+		return nil, b.tx.fail(err)
 	}
 	if b.tx.writable {
 		b.attach(child, name)
@@ -219,32 +223,44 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 	return child, nil
 }
 
-// bucketAt makes the Bucket for the bucket cell i of the leaf v of t. It refuses
-// a bucket whose root is that of one around it: the verified bit lets a forged
-// reference to a page above it pass, and walks would never end.
+// bucketAt makes the Bucket for the bucket cell i of the leaf v of t.
 func (t *tree) bucketAt(v view, i int) (*Bucket, error) {
 	tx := t.tx
 	c := v.img.Cell(i)
 	payload := c.Value()
 	h := page.GetBucket(payload)
 	b := &Bucket{FillPercent: DefaultFillPercent, tx: tx, sequence: h.Sequence}
-	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent, above: t}
+	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent, above: t, depth: t.depth + 1}
 	if inline := page.InlineOf(payload); inline != nil {
 		b.tree.inline = tx.keep(v, inline)
 	} else if !h.Root.IsZero() {
 		b.tree.root = v.at(c.ValueRefAt())
 	}
-	for a := t; a != nil && !b.tree.root.isZero() && b.tree.root.n == nil; a = a.above {
-		if a.root.ref.ID == b.tree.root.ref.ID {
-			return nil, tx.db.corrupt(uint64(a.root.ref.ID), "bucket is nested in itself", nil)
-		}
+	if err := t.admit(b.tree.root); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// admit says why no bucket with the given root can be nested in t, or nil. It
+// would be too deep, or the root is that of a bucket around it: the verified bit
+// lets a forged reference to a page above it pass, and walks would never end.
+func (t *tree) admit(root handle) error {
+	if t.depth >= MaxBucketDepth {
+		return ErrBucketDepth
+	}
+	for a := t; a != nil && !root.ref.IsZero(); a = a.above {
+		if a.root.ref.ID == root.ref.ID {
+			return t.tx.db.corrupt(uint64(root.ref.ID), "bucket is nested in itself", nil)
+		}
+	}
+	return nil
 }
 
 func (b *Bucket) attach(child *Bucket, name []byte) {
 	child.parent = b
 	child.tree.above = &b.tree
+	child.sink(b.tree.depth + 1)
 	child.name = append([]byte(nil), name...)
 	if b.children == nil {
 		b.children = make(map[string]*Bucket)
@@ -252,9 +268,19 @@ func (b *Bucket) attach(child *Bucket, name []byte) {
 	b.children[string(name)] = child
 }
 
+// sink sets the depth of the bucket and of those opened in it, which move with
+// it.
+func (b *Bucket) sink(depth int) {
+	b.tree.depth = depth
+	for _, child := range b.children {
+		child.sink(depth + 1)
+	}
+}
+
 // CreateBucket creates a nested bucket. It fails with ErrTxClosed,
-// ErrTxNotWritable, ErrBucketNameRequired, ErrBucketExists or, when name is a
-// plain key, ErrIncompatibleValue. Names may be longer than MaxKeySize.
+// ErrTxNotWritable, ErrBucketNameRequired, ErrBucketDepth, ErrBucketExists or,
+// when name is a plain key, ErrIncompatibleValue. Names may be longer than
+// MaxKeySize.
 func (b *Bucket) CreateBucket(name []byte) (child *Bucket, err error) {
 	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
 	if err := b.mutable(); err != nil {
@@ -262,6 +288,9 @@ func (b *Bucket) CreateBucket(name []byte) (child *Bucket, err error) {
 	}
 	if len(name) == 0 {
 		return nil, ErrBucketNameRequired
+	}
+	if err := b.tree.admit(handle{}); err != nil {
+		return nil, err
 	}
 	path, found, err := b.tree.seek(b.tx.path[:0], name)
 	if err != nil {
@@ -291,6 +320,9 @@ func (b *Bucket) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
 	if len(name) == 0 {
 		return nil, ErrBucketNameRequired
 	}
+	if err := b.tree.admit(handle{}); err != nil {
+		return nil, err
+	}
 	if child := b.Bucket(name); child != nil {
 		return child, nil
 	}
@@ -298,7 +330,9 @@ func (b *Bucket) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
 }
 
 // DeleteBucket deletes a nested bucket with all that it holds. It fails with
-// ErrBucketNotFound, or ErrIncompatibleValue when name is a plain key.
+// ErrBucketNotFound, ErrIncompatibleValue when name is a plain key, or
+// ErrBucketDepth: then nothing is deleted, and if a bucket inside is the one too
+// deep the transaction has failed.
 func (b *Bucket) DeleteBucket(name []byte) (err error) {
 	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
 	if err := b.mutable(); err != nil {
@@ -329,9 +363,13 @@ func (b *Bucket) openForChange(name []byte) (*Bucket, []step, error) {
 	if !isBucket(path) {
 		return nil, nil, ErrIncompatibleValue
 	}
+	// Here, for open would fail the transaction, and nothing is changed yet.
+	if err := b.tree.admit(handle{}); err != nil {
+		return nil, nil, err
+	}
 	child, err := b.open(name)
 	if err != nil {
-		return nil, nil, b.tx.fail(err)
+		return nil, nil, err
 	}
 	return child, path, nil
 }
@@ -346,7 +384,13 @@ func (b *Bucket) bury() {
 
 // MoveBucket moves the nested bucket key, with changes made in this
 // transaction, into dst. It fails with ErrBucketNotFound, ErrBucketExists,
-// ErrIncompatibleValue, ErrSameBuckets, ErrDifferentDB or ErrMoveIntoSelf.
+// ErrIncompatibleValue, ErrSameBuckets, ErrDifferentDB, ErrMoveIntoSelf or
+// ErrBucketDepth.
+//
+// ErrBucketDepth is about the depth of the moved bucket alone: what is nested in
+// it is not looked at. Buckets inside that come to be deeper than MaxBucketDepth
+// cannot be opened, and fail what walks over them, until the bucket or one of
+// those in it is moved up.
 func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 	defer b.tx.unguardErr(debug.SetPanicOnFault(true), &err)
 	if err := b.mutable(); err != nil {
@@ -372,6 +416,9 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 		if at == child {
 			return ErrMoveIntoSelf
 		}
+	}
+	if err := dst.tree.admit(handle{}); err != nil {
+		return err
 	}
 	dstPath, found, err := dst.tree.seek(nil, key)
 	if err != nil {

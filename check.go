@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lightning-db/lightning/page"
@@ -161,7 +162,7 @@ func newChecker(db *DB, m *page.Meta, config checkConfig, report func(error)) *c
 }
 
 func (c *checker) run() {
-	c.guard(func() { c.bucket("", c.meta.Root, nil) })
+	c.guard(func() { c.bucket(&place{}, c.meta.Root, nil) })
 	if c.config.from != 0 {
 		return
 	}
@@ -265,22 +266,63 @@ func (c *checker) examine(d demand, b []byte) bool {
 // bounds are the keys that a subtree may hold: [lo, hi), nil = open.
 type bounds struct{ lo, hi []byte }
 
+// place is where a bucket is. Names are put together only for a report: whole
+// paths of buckets nested in each other would take memory with the square of
+// the depth.
+type place struct {
+	above *place // nil for the root
+	name  []byte
+	level int // buckets around it
+}
+
+// shownNames is how many names of a path are shown at its start and at its end.
+const shownNames = 8
+
+// show returns the path of the bucket, without names in the middle if there are
+// too many of them.
+func (p *place) show(kv KVStringer) string {
+	var names []string
+	hidden := max(p.level-2*shownNames, 0)
+	for ; p.above != nil; p = p.above {
+		switch {
+		case hidden == 0 || p.level <= shownNames || p.level > shownNames+hidden:
+			names = append(names, kv.KeyToString(p.name))
+		case p.level == shownNames+1:
+			names = append(names, fmt.Sprintf("(%d more)", hidden))
+		}
+	}
+	names = append(names, "")
+	slices.Reverse(names)
+	return strings.Join(names, "/")
+}
+
+// nested checks the bucket in cell i of the leaf n.
+func (c *checker) nested(in *place, name []byte, n page.Node, i int) {
+	p := &place{above: in, name: name, level: in.level + 1}
+	if p.level > MaxBucketDepth {
+		c.fail(fmt.Errorf("%s: page %d: bucket %q: %w", c.db.path, page.IDOf(n), p.show(c.config.kv), ErrBucketDepth))
+		return
+	}
+	cell := n.Cell(i)
+	c.bucket(p, page.GetBucket(cell.Value()), page.InlineOf(cell.Value()))
+}
+
 // bucket checks the tree of one bucket and counts its keys.
-func (c *checker) bucket(name string, h page.Bucket, inline page.Node) {
+func (c *checker) bucket(at *place, h page.Bucket, inline page.Node) {
 	var n uint64
 	switch {
 	case inline != nil:
 		n = uint64(inline.Count())
 	case !h.Root.IsZero():
-		n = c.tree(name, demand{h.Root, 1, treeTypes, anyLevel}, bounds{})
+		n = c.tree(at, demand{h.Root, 1, treeTypes, anyLevel}, bounds{})
 	}
 	if n != h.Count && c.config.level >= CheckLogic && !c.failed {
-		c.problem(h.Root.ID, "bucket %q holds %d keys, its header says %d", name, n, h.Count)
+		c.problem(h.Root.ID, "bucket %q holds %d keys, its header says %d", at.show(c.config.kv), n, h.Count)
 	}
 }
 
 // tree checks the subtree at d and returns its number of keys.
-func (c *checker) tree(name string, d demand, in bounds) (keys uint64) {
+func (c *checker) tree(in *place, d demand, within bounds) (keys uint64) {
 	if uint64(d.ref.ID) == c.config.from {
 		c.below++
 		defer func() { c.below-- }()
@@ -290,47 +332,49 @@ func (c *checker) tree(name string, d demand, in bounds) (keys uint64) {
 		return 0
 	}
 	n := page.Node(b)
-	if n.IsBranch() {
-		return c.branch(name, n, in)
+	if n.Level() >= maxHeight {
+		c.problem(d.ref.ID, "tree of %d levels is taller than any can grow", n.Level()+1)
+		return 0
 	}
-	c.leaf(name, n, in)
+	if n.IsBranch() {
+		return c.branch(in, n, within)
+	}
+	c.leaf(in, n, within)
 	return uint64(n.Count())
 }
 
-func (c *checker) branch(name string, n page.Node, in bounds) (keys uint64) {
+func (c *checker) branch(in *place, n page.Node, within bounds) (keys uint64) {
 	separators := make([][]byte, n.Count()+1)
-	separators[0], separators[n.Count()] = in.lo, in.hi
+	separators[0], separators[n.Count()] = within.lo, within.hi
 	for i := 1; i < n.Count(); i++ {
 		separators[i] = c.key(n, i)
-		c.order(n, i, separators[i-1], separators[i], in)
+		c.order(n, i, separators[i-1], separators[i], within)
 	}
 	var buf [3]page.RefAt
 	for i := range n.Count() {
 		for _, at := range n.Refs(i, &buf) {
 			if at.Kind == page.RefChild {
-				keys += c.tree(name, demandFor(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})
+				keys += c.tree(in, demandFor(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})
 			}
 		}
 	}
 	return keys
 }
 
-func (c *checker) leaf(name string, n page.Node, in bounds) {
+func (c *checker) leaf(in *place, n page.Node, within bounds) {
 	var before []byte
 	var buf [3]page.RefAt
 	for i := range n.Count() {
 		key := c.key(n, i)
-		c.order(n, i, before, key, in)
+		c.order(n, i, before, key, within)
 		before = key
-		cell := n.Cell(i)
 		for _, at := range n.Refs(i, &buf) {
 			if at.Kind == page.RefValue {
 				c.payload(n, at)
 			}
 		}
-		if cell.IsBucket() {
-			payload := cell.Value()
-			c.bucket(name+"/"+c.config.kv.KeyToString(key), page.GetBucket(payload), page.InlineOf(payload))
+		if cell := n.Cell(i); cell.IsBucket() {
+			c.nested(in, key, n, i)
 		}
 	}
 }

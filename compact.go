@@ -12,7 +12,7 @@ const compactFill = 1.0
 // the buckets.
 func Compact(dst, src *DB, txMaxSize int64) error {
 	return src.View(func(from *Tx) error {
-		c := &compaction{dst: dst, max: txMaxSize, seen: from.newVisits()}
+		c := &compaction{dst: dst, max: txMaxSize, seen: from.newVisits(), path: []opened{{}}}
 		err := c.begin()
 		if err != nil {
 			return err
@@ -22,7 +22,7 @@ func Compact(dst, src *DB, txMaxSize int64) error {
 				c.tx.rollback()
 			}
 		}()
-		if err := c.copy(&from.root, nil); err != nil {
+		if err := c.copy(&from.root); err != nil {
 			return err
 		}
 		if err := from.Err(); err != nil {
@@ -40,81 +40,95 @@ type compaction struct {
 	max  int64
 	size int64 // bytes put by tx
 	seen *visits
+	path []opened // from the root to the bucket being written
 }
 
+// opened is a bucket of a compaction's transaction.
+type opened struct {
+	name []byte
+	b    *Bucket
+}
+
+// begin starts a transaction and opens the path in it.
 func (c *compaction) begin() (err error) {
-	c.tx, err = c.dst.Begin(true)
+	if c.tx, err = c.dst.Begin(true); err != nil {
+		return err
+	}
 	c.size = 0
-	return err
+	b := &c.tx.root
+	for i := range c.path {
+		if i > 0 {
+			name := c.path[i].name
+			if b = b.Bucket(name); b == nil {
+				return fmt.Errorf("%w: %q while compacting", ErrBucketNotFound, name)
+			}
+		}
+		b.FillPercent = compactFill
+		c.path[i].b = b
+	}
+	return nil
 }
 
-// at returns the bucket of the transaction with the given path.
-func (c *compaction) at(path [][]byte) (*Bucket, error) {
-	b := &c.tx.root
-	for _, name := range path {
-		if b = b.Bucket(name); b == nil {
-			return nil, fmt.Errorf("%w: %q while compacting", ErrBucketNotFound, name)
-		}
-	}
-	b.FillPercent = compactFill
-	return b, nil
-}
+// last returns the innermost bucket of the path.
+func (c *compaction) last() *Bucket { return c.path[len(c.path)-1].b }
 
 // room commits and begins anew if n bytes more are too many for tx.
-func (c *compaction) room(n int, b *Bucket, path [][]byte) (*Bucket, error) {
-	if c.max <= 0 || c.size == 0 || c.size+int64(n) <= c.max {
-		c.size += int64(n)
-		return b, nil
+func (c *compaction) room(n int) error {
+	if c.max > 0 && c.size > 0 && c.size+int64(n) > c.max {
+		if err := c.tx.commit(); err != nil {
+			return err
+		}
+		if err := c.begin(); err != nil {
+			return err
+		}
 	}
-	if err := c.tx.commit(); err != nil {
-		return nil, err
-	}
-	if err := c.begin(); err != nil {
-		return nil, err
-	}
-	c.size = int64(n)
-	return c.at(path)
+	c.size += int64(n)
+	return nil
 }
 
-// copy puts what is in src into the bucket with the given path.
-func (c *compaction) copy(src *Bucket, path [][]byte) error {
+// copy puts what is in src into the last bucket of the path.
+func (c *compaction) copy(src *Bucket) error {
 	if err := c.seen.bucket(src); err != nil {
 		return err
 	}
-	b, err := c.at(path)
-	if err != nil {
-		return err
-	}
-	if err := b.SetSequence(src.Sequence()); err != nil {
+	if err := c.last().SetSequence(src.Sequence()); err != nil {
 		return err
 	}
 	for k, v := range src.All() {
-		if b, err = c.room(len(k)+len(v), b, path); err != nil {
+		if err := c.room(len(k) + len(v)); err != nil {
 			return err
 		}
 		if err := c.seen.extents(src, k, v); err != nil {
 			return err
 		}
 		if v != nil {
-			if err := b.Put(k, v); err != nil {
+			if err := c.last().Put(k, v); err != nil {
 				return err
 			}
 			continue
 		}
-		from := src.Bucket(k)
-		if from == nil {
-			return src.tx.Err()
-		}
-		if _, err := b.CreateBucket(k); err != nil {
-			return err
-		}
-		if err := c.copy(from, append(path[:len(path):len(path)], k)); err != nil {
-			return err
-		}
-		// The nested buckets may have gone through several transactions.
-		if b, err = c.at(path); err != nil {
+		if err := c.nested(src, k); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// nested copies the bucket of the given name.
+func (c *compaction) nested(src *Bucket, name []byte) error {
+	from := src.Bucket(name)
+	if from == nil {
+		return src.tx.Err()
+	}
+	b, err := c.last().CreateBucket(name)
+	if err != nil {
+		return err
+	}
+	b.FillPercent = compactFill
+	c.path = append(c.path, opened{name, b})
+	if err := c.copy(from); err != nil {
+		return err
+	}
+	c.path = c.path[:len(c.path)-1]
 	return nil
 }

@@ -72,6 +72,11 @@ var (
 	ErrNotRegular = fsync.ErrNotRegular
 	// ErrMoveIntoSelf is returned by MoveBucket into the bucket's own descendant.
 	ErrMoveIntoSelf = errors.New("a bucket cannot be moved into itself")
+	// ErrBucketDepth is returned for a bucket more than MaxBucketDepth levels
+	// below the root, where one is created, moved to or opened, also by what
+	// walks over nested buckets: Stats, Inspect, Check, DeleteBucket, Clear,
+	// Compact and WriteTo.
+	ErrBucketDepth = errors.New("buckets are nested too deep: move one above with MoveBucket to where fewer are around it")
 	// ErrCursorUnpositioned is returned by Cursor.Delete before the cursor was
 	// moved to a key.
 	ErrCursorUnpositioned = errors.New("cursor is not at a key")

@@ -12,6 +12,12 @@ const (
 	MaxValueSize = (1 << 31) - 2
 )
 
+// MaxBucketDepth is how many levels of buckets there may be below the root.
+// CreateBucket and MoveBucket fail with ErrBucketDepth beyond it, and so does
+// whatever opens a bucket that is deeper: it can come to be when MoveBucket takes
+// along what is nested in the bucket moved, or in a file made by an enemy.
+const MaxBucketDepth = 10_000
+
 // DefaultFillPercent is the initial Bucket.FillPercent. With it the engine
 // itself chooses where to split: in the middle, or at the end of a page when
 // keys arrive in order.

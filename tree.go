@@ -17,6 +17,7 @@ type tree struct {
 	gen    uint64    // raised by each change, so that cursors notice
 	fill   float64   // where splits cut, see Bucket.FillPercent
 	above  *tree     // of the bucket that this one is nested in
+	depth  int       // buckets around this one, the root among them
 }
 
 // step is one level of a path: a node and the index taken in it.
@@ -37,6 +38,12 @@ func (t *tree) load(h handle, level int) (view, error) {
 
 const anyLevel = -1
 
+// maxHeight is how many levels of pages a tree may have. A tree grows by one when
+// its root splits, and for that each page below must have split several times: it
+// takes more puts than a machine can make to get there. A forged file gets there
+// with a page a level, and walks go one call down with each.
+const maxHeight = 48
+
 // top returns the root node; its image is nil if the tree is empty.
 func (t *tree) top() (view, error) {
 	if t.inline != nil {
@@ -48,7 +55,11 @@ func (t *tree) top() (view, error) {
 	if t.root.isZero() {
 		return view{}, nil
 	}
-	return t.load(t.root, anyLevel)
+	v, err := t.load(t.root, anyLevel)
+	if err == nil && v.img.Level() >= maxHeight {
+		return view{}, t.tx.db.corrupt(uint64(t.root.ref.ID), "tree is taller than any can grow", nil)
+	}
+	return v, err
 }
 
 // child returns child i of the branch v.

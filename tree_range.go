@@ -105,6 +105,9 @@ func (t *tree) discardBucket(v view, i int, children map[string]*Bucket) error {
 			return err
 		}
 		if b := children[string(name)]; b != nil {
+			if err := t.admit(handle{}); err != nil {
+				return err
+			}
 			return b.tree.discardAll(b.children)
 		}
 	}

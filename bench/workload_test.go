@@ -183,6 +183,11 @@ func BenchmarkLoad(b *testing.B) {
 			b.Run(fmt.Sprintf("order=%s/page=%d/keys=%d", order.name, size, *keyCount), func(b *testing.B) {
 				var db *lightning.DB
 				for b.Loop() {
+					if db != nil { // each takes address space
+						if err := db.Close(); err != nil {
+							b.Fatal(err)
+						}
+					}
 					db = open(b, size)
 					load(b, db, *keyCount, order.key)
 				}
