@@ -196,8 +196,7 @@ func (db *DB) settleFile() error {
 	if err := db.syncLocked(); err != nil {
 		return err
 	}
-	// Nothing is lost with an empty database.
-	if m := db.published.Load().meta; m.TxID > 1 && db.slots[1-db.durableSlot].tx != m.TxID {
+	if m := db.published.Load().meta; db.slots[1-db.durableSlot].tx != m.TxID {
 		m.DurableTx = m.TxID
 		if err := db.writeMetaSlot(1-db.durableSlot, &m); err != nil {
 			return err

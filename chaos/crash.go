@@ -54,9 +54,13 @@ type Report struct {
 // Failure is a state that broke a promise, reduced to a small case.
 type Failure struct {
 	Seed  uint64   // of the workload: Explore with this seed meets it again
-	Case  string   // options and crash
+	Case  string   // the options
 	What  string   // the promise that was broken
 	Trace []string // what the processes did, in order
+	Steps int      // how many steps they took, crashes included
+
+	config Config
+	script script
 }
 
 // String shows the failure with the command that repeats it.
@@ -113,7 +117,6 @@ type result struct {
 	states  int
 	byFault map[string]int
 	failed  *violation
-	run     *run
 }
 
 // exploration hands workloads out and collects their results.
@@ -149,12 +152,14 @@ func (e *exploration) done(n int, r *result) {
 	}
 }
 
-// report sums the results up to the first failure, which it reduces.
+// report sums the results up to the first failure, which it reduces. What other
+// workers did beyond the workload that makes the number full does not count:
+// how much that is depends on them.
 func (e *exploration) report(dir string) *Report {
 	report := &Report{ByFault: make(map[string]int)}
 	for n := range e.started {
 		r := e.results[n]
-		if r == nil {
+		if r == nil || report.States >= e.config.Crashes {
 			break
 		}
 		report.Runs++
@@ -163,13 +168,35 @@ func (e *exploration) report(dir string) *Report {
 			report.ByFault[fault] += states
 		}
 		if r.failed != nil {
-			if !e.config.NoShrink {
-				r = shrink(r, dir)
-			}
-			report.Failure = &Failure{Seed: e.config.Seed + uint64(n), Case: r.run.plan.String(), What: r.failed.what, Trace: r.failed.trace}
+			report.Failure = e.failure(r, dir)
 			break
 		}
 	}
 	maps.DeleteFunc(report.ByFault, func(_ string, n int) bool { return n == 0 })
 	return report
+}
+
+func (e *exploration) failure(r *result, dir string) *Failure {
+	v := r.failed
+	if !e.config.NoShrink {
+		v = shrink(e.config, v, dir)
+	}
+	script := scriptOf(v)
+	return &Failure{
+		Seed: script.plan.seed, Case: script.plan.String(), What: v.what, Trace: v.trace, Steps: script.size(),
+		config: e.config, script: script,
+	}
+}
+
+// Again runs the case that Explore has found once more, and if that does not show the failure, some
+// like it: what the processes did, and crashes of the same kinds at other moments.
+// It reports whether a promise was broken. Its error is that of the temporary
+// directory.
+func (f *Failure) Again() (broken bool, err error) {
+	dir, err := os.MkdirTemp(tempDir(f.config.Dir), "crash-*")
+	if err != nil {
+		return false, err
+	}
+	v, _ := f.script.play(f.config, dir, shrinkTries)
+	return v != nil, os.RemoveAll(dir)
 }

@@ -20,54 +20,94 @@ const (
 	faultRot         = "rotten file"
 )
 
-// damage lets the device of a process lie, or its file rot after a power cut or
-// a kill, and expects an error, or a state as it was.
-func (r *run) damage(w *world, rng *rand.Rand) {
-	end := w.disk.Position()
-	n := end
-	switch syncs := w.syncsFrom(w.opened); rng.IntN(4) {
+// harm is a device of a process that lies, or a file that rots after a power
+// cut.
+type harm struct {
+	fault    string
+	position int
+	write    int    // that is lost or misdirected
+	seed     uint64 // of what else is random about it
+}
+
+// harm returns one that may happen to the process.
+func (w *world) harm(rng *rand.Rand) harm {
+	h := harm{fault: faultRot, position: w.disk.Position()}
+	ends := w.commitsFrom(w.opened, fsync.OpSync)
+	switch rng.IntN(5) {
 	case 0:
-		n = w.opened + rng.IntN(end-w.opened+1)
-	case 1:
-		if len(syncs) > 0 { // nothing came after the commit
-			n = syncs[rng.IntN(len(syncs))] + 1
+		h.position = w.opened + rng.IntN(h.position-w.opened+1)
+	case 1, 2: // Open trusts what such a commit wrote
+		if two := w.commitsFrom(w.opened, fsync.OpPageSync); len(two) > 0 {
+			ends = two
+		}
+		fallthrough
+	case 3:
+		if len(ends) > 0 { // nothing came after the commit
+			h.position = ends[rng.IntN(len(ends))]
 		}
 	}
-	closed := n == end && w.closed
-	fault, what := faultRot, ""
+	if i, ok := w.someWrite(h.position, rng); ok && rng.IntN(2) == 0 {
+		h.write = i
+		h.fault = [...]string{faultLost, faultMisdirected}[rng.IntN(2)]
+	}
+	h.seed = rng.Uint64()
+	return h
+}
+
+// commitsFrom returns the positions after the commits from a position on that
+// made a sync with the label.
+func (w *world) commitsFrom(from int, op fsync.Op) (at []int) {
+	made := false
+	for i, e := range w.disk.Events() {
+		if i < from || e.Kind != simdisk.Sync {
+			continue
+		}
+		if made = made || e.Op == op; made && e.Op == fsync.OpSync {
+			at, made = append(at, i+1), false
+		}
+	}
+	return at
+}
+
+// damage lets the harm happen, and expects an error, or a state as it was.
+func (r *run) damage(w *world, h harm) {
+	n, what := h.position, ""
+	rng := rand.New(rand.NewPCG(h.seed, 9))
+	closed := n == w.disk.Position() && w.closed
 	var file []byte
-	if i, ok := w.someWrite(n, rng); ok && rng.IntN(2) == 0 {
-		alter := simdisk.LoseWrite(i)
-		fault, what = faultLost, fmt.Sprintf("write %d", i)
-		if rng.IntN(2) == 0 {
-			off := int64(rng.IntN(len(w.disk.At(i).Cache())/w.pageSize()+1)) * int64(w.pageSize())
-			alter = simdisk.Misdirect(i, off)
-			fault, what = faultMisdirected, fmt.Sprintf("write %d went to %d", i, off)
+	switch h.fault {
+	case faultRot:
+		im := w.disk.At(n)
+		file, what = simdisk.Rot(r.apply(w.depth+1, im, im.NewCut(rng, false)), w.pageSize(), rng)
+	default:
+		alter := simdisk.LoseWrite(h.write)
+		what = fmt.Sprintf("write %d", h.write)
+		if h.fault == faultMisdirected {
+			off := int64(rng.IntN(int(w.disk.At(h.write).Size())/w.pageSize()+1)) * int64(w.pageSize())
+			alter = simdisk.Misdirect(h.write, off)
+			what += fmt.Sprintf(" went to %d", off)
 		}
 		// Without the meta of Close the file is like one that was not closed.
-		closed = closed && w.disk.Events()[i].Op != fsync.OpMetaWrite
+		closed = closed && w.disk.Events()[h.write].Op != fsync.OpMetaWrite
 		im := w.disk.Replay(n, alter)
-		file = im.Apply(im.NewCut(rng, false))
-	} else {
-		im := w.disk.At(n)
-		file, what = simdisk.Rot(im.Apply(im.NewCut(rng, false)), w.pageSize(), rng)
+		file = r.apply(w.depth+1, im, im.NewCut(rng, false))
 	}
-	r.judged(fault)
-	v := r.newWorld(w.depth+1, w.trace)
-	v.trace = append(v.trace, fmt.Sprintf("%s, power cut at %d: %s", fault, n, what))
+	r.judged(h.fault)
+	v := r.newWorld(w, h)
+	v.trace = append(v.trace, fmt.Sprintf("%s, power cut at %d: %s", h.fault, n, what))
 	if v.options.Verify == lightning.VerifyNever {
 		v.options.Verify = lightning.VerifyFirst
 	}
 	v.before = w.past()
 	floor := max(newest(w.cut, n), w.disk.Proven(n))
-	v.noticed(file, w, floor, fault, closed)
+	v.noticed(file, w, floor, h.fault, closed)
 }
 
 // someWrite chooses a write of pages or a meta slot among the first n events.
 func (w *world) someWrite(n int, rng *rand.Rand) (int, bool) {
 	var writes []int
-	for i, e := range w.disk.Events()[:n] {
-		if i >= w.opened && e.Kind == simdisk.Write && (e.Op == fsync.OpPageWrite || e.Op == fsync.OpMetaWrite) {
+	for i := range n {
+		if w.isWrite(i, n) {
 			writes = append(writes, i)
 		}
 	}
@@ -75,6 +115,16 @@ func (w *world) someWrite(n int, rng *rand.Rand) (int, bool) {
 		return 0, false
 	}
 	return writes[rng.IntN(len(writes))], true
+}
+
+// isWrite reports whether event i is among the first n and a write of pages or
+// a meta slot by this process.
+func (w *world) isWrite(i, n int) bool {
+	if i < w.opened || i >= n {
+		return false
+	}
+	e := w.disk.Events()[i]
+	return e.Kind == simdisk.Write && (e.Op == fsync.OpPageWrite || e.Op == fsync.OpMetaWrite)
 }
 
 // noticed opens a damaged file and judges what comes of it.

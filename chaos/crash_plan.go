@@ -82,6 +82,8 @@ func newPlan(seed uint64) plan {
 	if rng.IntN(6) == 0 {
 		o.IntegrityKey = []byte("a key of the user")
 	}
+	// Only commits that sync make a longer file durable before they use it. The
+	// other modes, and NoGrowSync, rely on a sync that covers the length.
 	p.weak = o.Durability == lightning.Sync && rng.IntN(5) == 0
 	o.NoGrowSync = !p.weak && rng.IntN(8) == 0
 	p.compact = rng.IntN(10) == 0

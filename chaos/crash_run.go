@@ -27,7 +27,9 @@ type run struct {
 	plan   plan
 	dir    string
 	res    *result
-	live   []*world // processes that have not ended
+	live   []*world                   // processes that have not ended
+	last   *world                     // the last that began
+	files  [len(crashesAt) + 3][]byte // by depth: what the last process found
 }
 
 func newRun(c Config, seed uint64, dir string) *run {
@@ -35,28 +37,46 @@ func newRun(c Config, seed uint64, dir string) *run {
 }
 
 // explore runs the workload and judges its crashes, up to the first violation.
-func explore(r *run) (res *result) {
-	res = &result{byFault: make(map[string]int), run: r}
-	r.res = res
+func explore(r *run) *result {
+	r.res = &result{byFault: make(map[string]int)}
+	r.res.failed = r.catch(func() {
+		w := r.first()
+		rng := rand.New(rand.NewPCG(r.plan.seed, 1))
+		if rng.IntN(3) == 0 {
+			r.twins(w, rng)
+		}
+		r.crashes(w, rng)
+	})
+	return r.res
+}
+
+// catch returns the violation that do ends with, nil if there is none.
+func (r *run) catch(do func()) (failed *violation) {
 	defer func() {
 		if p := recover(); p != nil {
 			v, ok := p.(*violation)
 			if !ok {
-				v = &violation{what: fmt.Sprintf("panic: %v\n%s", p, debug.Stack())}
+				v = r.last.violation("panic: %v\n%s", p, debug.Stack())
 			}
-			res.failed = v
+			failed = v
 		}
 		for _, w := range r.live {
 			w.abandon()
 		}
 	}()
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		panic(err)
-	}
-	w := r.newWorld(0, nil)
+	do()
+	return nil
+}
+
+// first runs the first process.
+func (r *run) first() *world {
+	w := r.newWorld(nil, nil)
 	w.before = map[page.TxID]content{0: {}, 1: {}}
 	w.history = maps.Clone(w.before)
 	w.trace = append(w.trace, r.plan.String())
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		w.fail("%v", err)
+	}
 	if err := w.start(&simdisk.Image{}); err != nil {
 		w.fail("Open of a new file: %v", err)
 	}
@@ -68,12 +88,7 @@ func explore(r *run) (res *result) {
 		w.compact(rand.New(rand.NewPCG(r.plan.seed, 4)))
 	}
 	w.end()
-	rng := rand.New(rand.NewPCG(r.plan.seed, 1))
-	if rng.IntN(3) == 0 {
-		r.twins(w, rng)
-	}
-	r.crashes(w, rng)
-	return res
+	return w
 }
 
 // forget takes a process that has ended off the list.
@@ -91,8 +106,8 @@ func (r *run) judged(fault string) {
 func (r *run) crashes(w *world, rng *rand.Rand) {
 	for range crashesAt[w.depth] {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), 5))
-		if !w.r.plan.weak && rng.IntN(3) == 0 && !w.disk.Stale() && w.disk.Position() > w.opened {
-			r.damage(w, rng)
+		if rng.IntN(3) == 0 && !w.disk.Stale() && w.disk.Position() > w.opened {
+			r.damage(w, w.harm(rng))
 			continue
 		}
 		c := w.crash(rng)
@@ -145,6 +160,7 @@ const (
 type crash struct {
 	fault    string
 	position int
+	seed     uint64         // of what is random about it
 	image    *simdisk.Image // what the next process opens; of a power cut, before it
 	cut      simdisk.Cut    // of a power cut
 	torn     bool           // of a power cut: pieces may be torn
@@ -199,55 +215,67 @@ func (w *world) crash(rng *rand.Rand) crash {
 	if w.disk.Stale() && rng.IntN(4) == 0 {
 		n = end
 	}
-	im := w.disk.At(n)
-	c := crash{position: n, image: im, cutFloor: max(newest(w.cut, n), w.disk.Proven(n))}
-	c.floor = c.cutFloor
-	switch {
-	case w.r.plan.weak:
-	case im.Stale && n == end && rng.IntN(3) > 0:
-		c.fault = faultReopened
-		return c
-	case im.Stale:
+	fault := faultPower
+	switch stale := w.disk.At(n).Stale; {
+	case stale && n == end && rng.IntN(3) > 0:
+		fault = faultReopened
+	case stale:
 	case n == end && w.closed && rng.IntN(4) == 0:
-		c.fault, c.floor = faultClosed, max(c.floor, newest(w.killed, n))
-		return c
+		fault = faultClosed
 	case rng.IntN(3) == 0:
-		c.fault, c.floor = faultKill, max(c.floor, newest(w.killed, n))
-		c.image = w.disk.Kill(n, rng)
-		return c
+		fault = faultKill
 	}
-	c.fault = faultPower
-	c.torn = w.created || n >= w.opened
-	c.cut = im.NewCut(rng, c.torn)
+	return w.crashAt(fault, n, rng.Uint64())
+}
+
+// crashAt lets the process end at position n.
+func (w *world) crashAt(fault string, n int, seed uint64) crash {
+	floor := max(newest(w.cut, n), w.disk.Proven(n))
+	c := crash{fault: fault, position: n, seed: seed, floor: floor, cutFloor: floor}
+	rng := rand.New(rand.NewPCG(seed, 8))
+	switch fault {
+	case faultKill:
+		c.floor = max(floor, newest(w.killed, n))
+		c.image = w.disk.Kill(n, rng)
+	case faultClosed:
+		c.floor = max(floor, newest(w.killed, n))
+		c.image = w.disk.At(n)
+	case faultReopened:
+		c.image = w.disk.At(n)
+	case faultPower:
+		c.image = w.disk.At(n)
+		c.torn = w.created || n >= w.opened
+		c.cut = c.image.NewCut(rng, c.torn)
+	}
 	return c
 }
 
-// left returns what the next process opens.
-func (c crash) left() *simdisk.Image {
+// left returns what the process opens that comes after the crash, at the given
+// depth.
+func (r *run) left(c crash, depth int) *simdisk.Image {
 	if c.fault == faultPower {
-		return simdisk.Whole(c.image.Apply(c.cut))
+		return simdisk.Whole(r.apply(depth, c.image, c.cut))
 	}
 	return c.image
 }
 
+// apply returns the file that the power cut leaves to a process of the given
+// depth. It is good as long as that process is the last of its depth.
+func (r *run) apply(depth int, im *simdisk.Image, c simdisk.Cut) []byte {
+	r.files[depth] = im.ApplyTo(r.files[depth], c)
+	return r.files[depth]
+}
+
 // survive starts the next process after a fault that must be survived.
 func (r *run) survive(w *world, c crash) *world {
-	defer func() {
-		if p := recover(); p != nil {
-			if v, ok := p.(*violation); ok && c.fault == faultPower {
-				v.from, v.crash = w, c
-			}
-			panic(p)
-		}
-	}()
-	v := r.newWorld(w.depth+1, w.trace)
+	v := r.newWorld(w, c)
 	v.before, v.history = w.candidates(c.position), w.past()
 	maps.Copy(v.history, v.before)
 	v.trace = append(v.trace, c.String())
 	v.cut, v.killed = []promise{{0, c.cutFloor}}, []promise{{0, c.floor}}
 	v.metas = w.allMetas()
 	v.created = w.created || c.position >= w.opened
-	if err := v.start(c.left()); err != nil {
+	if err := v.start(r.left(c, v.depth)); err != nil {
 		v.fail("Open: %v", err)
 	}
 	v.switchd = v.db.NoSync
@@ -263,7 +291,7 @@ func (w *world) compact(rng *rand.Rand) {
 	if err != nil {
 		w.fail("before Compact: %v", err)
 	}
-	dst := w.r.newWorld(len(crashesAt)+1, w.trace)
+	dst := w.r.newWorld(w, nil)
 	dst.trace = append(dst.trace, "Compact")
 	dst.cut = []promise{{0, 1}}
 	if err := dst.start(&simdisk.Image{}); err != nil {
@@ -283,9 +311,9 @@ func (w *world) compact(rng *rand.Rand) {
 		im := dst.disk.At(n)
 		c := crash{fault: faultPower, position: n, image: im, cut: im.NewCut(rng, true)}
 		w.r.judged("power cut during Compact")
-		v := w.r.newWorld(dst.depth+1, dst.trace)
+		v := w.r.newWorld(dst, nil)
 		v.trace = append(v.trace, c.String())
-		if err := v.start(c.left()); err != nil {
+		if err := v.start(w.r.left(c, v.depth)); err != nil {
 			v.fail("Open of a copy: %v", err)
 		}
 		_, got, err := v.read()

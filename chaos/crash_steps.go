@@ -22,6 +22,7 @@ const periodicNever = time.Hour
 
 // do runs one step.
 func (w *world) do(s step) {
+	w.steps = append(w.steps, done{s, w.disk.Position()})
 	rng := rand.New(rand.NewPCG(s.seed, 2))
 	writes := s.kind != stepBegin && s.kind != stepEnd && s.kind != stepForget
 	if w.stopped && writes {
@@ -203,10 +204,9 @@ func (w *world) pageSize() int { return w.options.PageSize }
 // before the file must grow.
 func (w *world) room() int64 {
 	size := int64(w.pageSize())
-	length, written := int64(0), int64(0)
-	end := metaEnd(w.disk.Start().Cache(), 0)
-	end = max(end, metaEnd(w.disk.Start().Cache(), size))
-	length = int64(len(w.disk.Start().Cache()))
+	file := w.disk.Start().Cache()
+	end := max(metaEnd(file, 0), metaEnd(file, size))
+	length := int64(len(file))
 	var flushes [2]int64 // pages written since the last two metas
 	for _, e := range w.disk.Events() {
 		switch {
@@ -219,8 +219,7 @@ func (w *world) room() int64 {
 			flushes[0] += int64(len(e.Data)) / size
 		}
 	}
-	written = flushes[0] + flushes[1]
-	return length/size - end - written - 16
+	return length/size - end - flushes[0] - flushes[1] - 16
 }
 
 // metaEnd returns the end, in pages, that the meta slot at off says, 0 if there

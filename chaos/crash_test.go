@@ -36,3 +36,18 @@ func TestCrash(t *testing.T) {
 		t.Fatal(report.Failure)
 	}
 }
+
+// TestCrash_Workers expects the same report whatever the number of workers.
+func TestCrash_Workers(t *testing.T) {
+	explore := func(workers int) *chaos.Report {
+		report, err := chaos.Explore(t.Context(), chaos.Config{Seed: *crashSeed, Crashes: 800, Workers: workers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	one, four := explore(1), explore(4)
+	if one.States != four.States || one.Runs != four.Runs || !maps.Equal(one.ByFault, four.ByFault) || (one.Failure == nil) != (four.Failure == nil) {
+		t.Errorf("one worker reports %v, four report %v, from -seed=%d on", one, four, *crashSeed)
+	}
+}

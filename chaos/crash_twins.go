@@ -50,8 +50,7 @@ func (w *world) firstMeta() int {
 
 // cutTwin lets the power fail before the first commit is synced.
 func (w *world) cutTwin(rng *rand.Rand, rest, odd simdisk.Fate) crash {
-	n := w.firstMeta()
-	im := w.disk.At(n)
-	floor := max(newest(w.cut, n), w.disk.Proven(n))
-	return crash{fault: faultPower, position: n, image: im, cut: im.OddCut(rng, rest, odd), floor: floor, cutFloor: floor}
+	c := w.crashAt(faultPower, w.firstMeta(), rng.Uint64())
+	c.cut = c.image.OddCut(rng, rest, odd)
+	return c
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +21,10 @@ import (
 // world is one process on one file, and what it was promised.
 type world struct {
 	r       *run
-	depth   int // crashes before it
+	parent  *world // the process before it, nil for the first
+	ending  ending // how that ended, nil if this one is for a copy of the database
+	depth   int    // processes before it
+	steps   []done
 	path    string
 	options lightning.Options
 	trace   []string
@@ -68,12 +72,11 @@ type reader struct {
 type violation struct {
 	what  string
 	trace []string
-	from  *world // of a state that a power cut left: the process that ended
-	crash crash  // and how
+	world *world // the process that showed it
 }
 
 func (w *world) violation(format string, args ...any) *violation {
-	return &violation{what: fmt.Sprintf(format, args...), trace: append(w.trace[:len(w.trace):len(w.trace)], "then: "+fmt.Sprintf(format, args...))}
+	return &violation{what: fmt.Sprintf(format, args...), trace: append(w.trace[:len(w.trace):len(w.trace)], "then: "+fmt.Sprintf(format, args...)), world: w}
 }
 
 // fail ends the workload.
@@ -96,11 +99,16 @@ func (w *world) logf(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%d.%-4d ", w.depth, at)+fmt.Sprintf(format, args...))
 }
 
-// newWorld returns a process that will be started on an image.
-func (r *run) newWorld(depth int, trace []string) *world {
-	w := &world{r: r, depth: depth, options: r.plan.options, trace: trace[:len(trace):len(trace)]}
-	w.path = filepath.Join(r.dir, fmt.Sprintf("crash%d.db", depth))
+// newWorld returns a process that comes after another.
+func (r *run) newWorld(parent *world, e ending) *world {
+	w := &world{r: r, parent: parent, ending: e, options: r.plan.options}
+	if parent != nil {
+		w.depth = parent.depth + 1
+		w.trace = slices.Clip(parent.trace)
+	}
+	w.path = filepath.Join(r.dir, fmt.Sprintf("crash%d.db", w.depth))
 	w.options.Logger = &w.log
+	r.last = w
 	return w
 }
 

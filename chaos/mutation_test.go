@@ -76,3 +76,41 @@ func states(d *defect) int {
 	}
 	return d.report.States
 }
+
+// TestMutation_Shrunk expects that a failure is reduced to a few steps and
+// crashes, and that what is left of it is due to the defect: it fails again, and
+// not once the defect is gone.
+func TestMutation_Shrunk(t *testing.T) {
+	for _, c := range []struct {
+		defect mutant.Mutant
+		steps  int
+	}{
+		{mutant.ReuseAtOnce, 8},      // 17 before, 5 after
+		{mutant.ReuseUnderReader, 6}, // 10 before, 3 after
+		{mutant.KeepRejected, 8},     // 15 before, 5 after
+		{mutant.NoValidation, 4},     // 17 before, 2 after
+	} {
+		t.Run(c.defect.String(), func(t *testing.T) {
+			mutant.Set(c.defect)
+			defer mutant.Set(mutant.None)
+			report, err := chaos.Explore(t.Context(), chaos.Config{Seed: 1, Crashes: 20_000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := report.Failure
+			if f == nil {
+				t.Fatalf("not found within %d states", report.States)
+			}
+			if f.Steps > c.steps {
+				t.Errorf("%d steps are left, want at most %d:\n%v", f.Steps, c.steps, f)
+			}
+			if broken, err := f.Again(); err != nil || !broken {
+				t.Errorf("the case does not fail again (%v):\n%v", err, f)
+			}
+			mutant.Set(mutant.None)
+			if broken, err := f.Again(); err != nil || broken {
+				t.Errorf("the case fails without the defect (%v):\n%v", err, f)
+			}
+		})
+	}
+}

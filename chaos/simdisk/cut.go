@@ -48,6 +48,37 @@ func (c Cut) pieces(e Event) int {
 	return int(last/c.Unit - e.Off/c.Unit + 1)
 }
 
+// Fits reports whether the cut has a fate for each piece of what is pending.
+func (im *Image) Fits(c Cut) bool {
+	pieces, sizes := 0, 0
+	for _, e := range im.Pending {
+		pieces += c.pieces(e)
+		if e.Resizes() {
+			sizes++
+		}
+	}
+	return pieces == len(c.Fates) && c.Sizes <= sizes
+}
+
+// Lacks returns how many pieces do not get through as they were written.
+func (c Cut) Lacks() (n int) {
+	for _, f := range c.Fates {
+		if f != Written {
+			n++
+		}
+	}
+	return n
+}
+
+// Mend returns the cut with pieces [from, to) written.
+func (c Cut) Mend(from, to int) Cut {
+	c.Fates = slices.Clone(c.Fates)
+	for i := from; i < min(to, len(c.Fates)); i++ {
+		c.Fates[i] = Written
+	}
+	return c
+}
+
 // NewCut returns a random power cut. Torn pieces are among it only if torn is
 // set. Besides the evenly random there are the cuts that find most: of all
 // pieces one lost, or one alone written, metas against pages, and calls as a
@@ -124,9 +155,21 @@ func (im *Image) OddCut(rng *rand.Rand, rest, odd Fate) Cut {
 }
 
 // Apply returns the file that the power cut leaves.
-func (im *Image) Apply(c Cut) []byte {
-	file := slices.Clone(im.Medium)
-	sizes, piece := c.Sizes, 0
+func (im *Image) Apply(c Cut) []byte { return im.ApplyTo(nil, c) }
+
+// ApplyTo is Apply into a buffer, whose content is lost. The file lies in the
+// buffer if there is room.
+func (im *Image) ApplyTo(buf []byte, c Cut) []byte {
+	room, sizes := len(im.Medium), c.Sizes
+	for _, e := range im.Pending {
+		if e.Resizes() && sizes > 0 {
+			sizes--
+			room = max(room, int(e.Size))
+		}
+	}
+	file := append(slices.Grow(buf[:0], room), im.Medium...)
+	piece := 0
+	sizes = c.Sizes
 	for _, e := range im.Pending {
 		if e.Resizes() {
 			if sizes > 0 {

@@ -10,34 +10,32 @@ import (
 // Damage that no order of writes and syncs protects from. A database can only
 // notice it.
 
+// Alter is what a device that lies does with one event.
+type Alter struct {
+	at    int
+	event func(e Event) (Event, bool) // false: nothing
+}
+
 // LoseWrite returns a device that acknowledges the write of number n and the
 // syncs after it, and never stores it.
 func LoseWrite(n int) Alter {
-	return func(i int, e Event) []Event {
-		if i == n {
-			return nil
-		}
-		return []Event{e}
-	}
+	return Alter{n, func(e Event) (Event, bool) { return e, false }}
 }
 
 // Misdirect returns a device that stores the write of number n at another
 // offset, and nothing where it belongs.
 func Misdirect(n int, off int64) Alter {
-	return func(i int, e Event) []Event {
-		if i == n {
-			e.Off = off
-		}
-		return []Event{e}
-	}
+	return Alter{n, func(e Event) (Event, bool) {
+		e.Off = off
+		return e, true
+	}}
 }
 
-// Rot returns a damaged copy of the file and what was done to it: bits that
+// Rot damages the file, and returns it and what was done to it: bits that
 // turned, sectors or pages that hold zeros, noise or the bytes of another
 // place, two places exchanged, or a tail that is gone. At least one page of the
 // given size stays, and whole pages do.
 func Rot(file []byte, pageSize int, rng *rand.Rand) ([]byte, string) {
-	file = slices.Clone(file)
 	unit := [...]int{512, pageSize}[rng.IntN(2)]
 	place := func() (int, []byte) {
 		at := rng.IntN(len(file)/unit) * unit

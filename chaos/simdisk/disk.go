@@ -36,6 +36,7 @@ type Disk struct {
 	mu    sync.Mutex
 	start *Image
 	log   []Event
+	bases []base // see baseOf, by n
 	view  []byte // once the page cache is stale: what a read from the medium gives
 }
 
@@ -106,8 +107,8 @@ func (d *Disk) record(e Event) {
 	d.log = append(d.log, e)
 	switch {
 	case e.Kind == SyncFailed:
-		im := d.at(len(d.log), nil)
-		d.view = im.Medium
+		im := d.at(len(d.log))
+		d.view = slices.Clone(im.Medium)
 	case d.view != nil:
 		d.view = apply(d.view, e)
 	}

@@ -31,42 +31,109 @@ func (im *Image) Cache() []byte {
 	return Apply(im.Medium, im.Pending)
 }
 
+// Size returns the length of Cache.
+func (im *Image) Size() int64 {
+	if im.Stale {
+		return int64(len(im.cache))
+	}
+	return sizeAfter(im.Medium, im.Pending)
+}
+
+// sizeAfter returns the length of the file with the changes.
+func sizeAfter(file []byte, events []Event) int64 {
+	size := int64(len(file))
+	for _, e := range events {
+		if e.Resizes() {
+			size = e.Size
+		} else {
+			size = max(size, e.Off+int64(len(e.Data)))
+		}
+	}
+	return size
+}
+
+// copyOf returns a copy of the file with room to grow to size.
+func copyOf(file []byte, size int64) []byte {
+	return append(slices.Grow([]byte(nil), max(len(file), int(size))), file...)
+}
+
 // Whole returns the image of a file that is on the medium as it is.
 func Whole(file []byte) *Image { return &Image{Medium: file} }
 
-// Alter returns what a device that lies makes of the event of number i.
-type Alter func(i int, e Event) []Event
-
-// At returns the file after the first n events.
-func (d *Disk) At(n int) *Image { return d.Replay(n, nil) }
-
-// Replay is At on a device that does something else than it says: each event is
-// replaced by what alter returns. The process knows nothing of that, but what is
-// asked for is the file after its machine has lost power.
-func (d *Disk) Replay(n int, alter Alter) *Image {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.at(n, alter)
+// base is the file after the first n events, the last of which changed the
+// medium.
+type base struct {
+	n int
+	Image
 }
 
-func (d *Disk) at(n int, alter Alter) *Image {
-	im := &Image{Medium: slices.Clone(d.start.Medium), Pending: slices.Clip(d.start.Pending), Stale: d.start.Stale}
-	for i, e := range d.log[:n] {
-		if alter == nil {
-			im.take(e, d.Weak)
-			continue
-		}
-		for _, e := range alter(i, e) {
-			im.take(e, d.Weak)
-		}
-	}
+// At returns the file after the first n events. Images of one Disk share what
+// they have in common.
+func (d *Disk) At(n int) *Image {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.at(n)
+}
+
+func (d *Disk) at(n int) *Image {
+	im := d.baseOf(n)
 	if im.Stale {
 		im.cache = Apply(d.start.Cache(), d.log[:n])
 	}
+	return &im.Image
+}
+
+// Replay is At on a device that does something else than it says with one
+// event. The process knows nothing of that, but what is asked for is the file
+// after its machine has lost power.
+func (d *Disk) Replay(n int, alter Alter) *Image {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if alter.at >= n {
+		return d.at(n)
+	}
+	im := d.baseOf(alter.at)
+	im.Medium = slices.Clone(im.Medium)
+	if e, ok := alter.event(d.log[alter.at]); ok {
+		im.take(e, d.Weak)
+	}
+	for _, e := range d.log[alter.at+1 : n] {
+		im.take(e, d.Weak)
+	}
+	return &im.Image
+}
+
+// baseOf returns the file after the first n events, without the page cache. It
+// goes on from the last event before that changed the medium, and keeps the
+// file after each such event, for many moments of one record are asked for.
+func (d *Disk) baseOf(n int) base {
+	if len(d.bases) == 0 {
+		d.bases = append(d.bases, base{0, Image{Medium: d.start.Medium, Pending: slices.Clip(d.start.Pending), Stale: d.start.Stale}})
+	}
+	i := len(d.bases) - 1
+	for d.bases[i].n > n {
+		i--
+	}
+	im := d.bases[i]
+	for ; im.n < n; im.n++ {
+		switch e := d.log[im.n]; e.Kind {
+		case Write, Grow, Truncate, Evict:
+			im.take(e, d.Weak)
+		default:
+			if len(im.Pending) > 0 {
+				im.Medium = copyOf(im.Medium, im.Size())
+			}
+			im.take(e, d.Weak)
+			im.Pending = slices.Clip(im.Pending)
+			d.bases = append(d.bases, base{im.n + 1, im.Image})
+		}
+	}
+	im.Pending = slices.Clip(im.Pending)
 	return im
 }
 
-// take lets the event happen to medium and pending, which belong to im.
+// take lets the event happen to pending and, if it is a sync, to the medium,
+// which belongs to im.
 func (im *Image) take(e Event, weak bool) {
 	switch e.Kind {
 	case Write, Grow, Truncate:
@@ -163,7 +230,7 @@ func (im *Image) Choose(keep func(e Event) bool) *Image {
 
 // Apply returns a copy of the file with the changes.
 func Apply(file []byte, events []Event) []byte {
-	file = slices.Clone(file)
+	file = copyOf(file, sizeAfter(file, events))
 	for _, e := range events {
 		file = apply(file, e)
 	}
