@@ -200,7 +200,7 @@ func (w *worker) update(c change) error {
 	err := w.runner.db.Update(func(tx *lightning.Tx) error { return w.apply(tx, c) })
 	w.latency.since(update, began)
 	if err != nil {
-		return fmt.Errorf("Update: %w", err)
+		return fmt.Errorf("update: %w", err)
 	}
 	w.committed(c)
 	return nil
@@ -224,7 +224,7 @@ func (w *worker) batch() error {
 	})
 	w.latency.since(batch, began)
 	if err != nil {
-		return fmt.Errorf("Batch: %w", err)
+		return fmt.Errorf("batch: %w", err)
 	}
 	w.committed(c)
 	return nil
@@ -235,7 +235,7 @@ func (w *worker) batch() error {
 func (w *worker) transaction() error {
 	tx, err := w.runner.db.Begin(true)
 	if err != nil {
-		return fmt.Errorf("Begin: %w", err)
+		return fmt.Errorf("begin: %w", err)
 	}
 	var changes []change
 	up, also := w.rng.IntN(counters), w.rng.IntN(counters)
@@ -264,7 +264,7 @@ func (w *worker) transaction() error {
 	err = tx.Commit()
 	w.latency.since(commit, began)
 	if err != nil {
-		return fmt.Errorf("Commit: %w", err)
+		return fmt.Errorf("commit: %w", err)
 	}
 	w.committed(changes...)
 	w.runner.totals[up].Add(1)
@@ -285,7 +285,7 @@ func (w *worker) failing() error {
 		return errWanted
 	})
 	if err != errWanted {
-		return fmt.Errorf("Update whose function fails: %w", err)
+		return fmt.Errorf("update whose function fails: %w", err)
 	}
 	return nil
 }
@@ -331,7 +331,7 @@ func (w *worker) longRead() error {
 	}
 	tx, err := w.runner.db.Begin(false)
 	if err != nil {
-		return fmt.Errorf("Begin of a reader: %w", err)
+		return fmt.Errorf("begin a reader: %w", err)
 	}
 	w.long = &longReader{tx, w.content}
 	return nil
@@ -380,7 +380,7 @@ func (w *worker) copy() error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("WriteTo: %w", err)
+		return fmt.Errorf("write the copy: %w", err)
 	}
 	db, err := lightning.Open(path, 0, &lightning.Options{ReadOnly: true})
 	if err != nil {
