@@ -15,7 +15,11 @@ import (
 	"time"
 )
 
-var damageEvery = flag.Int("damage.every", 64, "the damage tests flip each nth byte beside meta slots and headers (1: all of them)")
+// damageSample is the default of -damage.every, with which a share of the
+// other damage is taken, too.
+const damageSample = 64
+
+var damageEvery = flag.Int("damage.every", damageSample, "the damage tests flip each nth byte beside meta slots and headers (1: all of them)")
 
 // damageHang is how long one state may take before it counts as hanging.
 const damageHang = time.Minute

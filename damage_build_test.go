@@ -67,10 +67,13 @@ const (
 
 // The ways in which a process leaves the file.
 const (
-	damageClosed = "closed"
-	damageKilled = "killed"
-	damageNoSync = "nosync-killed"
+	damageClosed       = "closed"
+	damageKilled       = "killed"
+	damageNoSync       = "nosync-killed"
+	damageNoSyncClosed = "nosync-closed"
 )
+
+func damageIsClosed(name string) bool { return name == damageClosed || name == damageNoSyncClosed }
 
 // buildDamageFile makes the file. The first transactions fill the space log
 // until it folds into a bitmap and spills to a page again, the last ones leave
@@ -88,21 +91,21 @@ func buildDamageFile(t *testing.T, dir, name string) *damageFile {
 		history: map[page.ID][][]byte{}, seen: map[page.ID]map[uint64]bool{}, seed: maphash.MakeSeed(),
 	}
 	b.churn()
-	db.NoSync = name == damageNoSync
+	db.NoSync = name == damageNoSync || name == damageNoSyncClosed
 	b.content()
-	if name == damageNoSync {
+	if db.NoSync {
 		if err := db.Sync(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.unproven(name == damageNoSync)
-	if name == damageClosed {
+	b.unproven(db.NoSync)
+	if damageIsClosed(name) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	image := b.read()
-	if name != damageClosed {
+	if !damageIsClosed(name) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +122,7 @@ func (b *damageBuilder) truths(f *damageFile) {
 	lab := newDamageLab(b.t, filepath.Dir(b.path), f.name+"-truth")
 	defer lab.close()
 	f.now = lab.truth(b.t, f.image, b.states)
-	if f.name == damageClosed {
+	if damageIsClosed(f.name) {
 		return
 	}
 	older := bytes.Clone(f.image)

@@ -28,7 +28,7 @@ const damageSector = 512
 func (f *damageFile) cases(every int, yield func(damageCase)) {
 	f.flips(every, yield)
 	f.fills(yield)
-	f.exchanges(yield)
+	f.exchanges(every, yield)
 	f.stale(every, yield)
 	f.lengths(yield)
 }
@@ -57,8 +57,8 @@ func (f *damageFile) class(id page.ID) string {
 // used reports whether the page belongs to the newest state.
 func (f *damageFile) used(id page.ID) bool { return id < 2 || f.now.kind[id] != "" }
 
-// flips flips one bit of each byte, and of the header of what is in use the
-// lowest bit, too, which counts most; every bit if every byte is taken.
+// flips flips one bit of each byte, gives some another value, and of the header of what is in use the
+// lowest bit, too, which counts most; every bit and every byte if all are taken.
 func (f *damageFile) flips(every int, yield func(damageCase)) {
 	const header = 40
 	for at := range int(f.pages()) * damagePage {
@@ -87,6 +87,12 @@ func (f *damageFile) flips(every int, yield func(damageCase)) {
 			b[at] ^= 1 << (at % 8)
 			return b
 		}})
+		if at%4 == 0 || every == 1 {
+			yield(damageCase{"value", id, fmt.Sprintf("byte %d of page %d", in, id), true, func(b []byte) []byte {
+				b[at] += 1 + byte(at*167%255) // any value but the one that it has
+				return b
+			}})
+		}
 	}
 }
 
@@ -109,9 +115,18 @@ func (f *damageFile) fills(yield func(damageCase)) {
 }
 
 // partners returns pages to exchange id with: the next ones of its type, its
-// neighbours, the meta slots and some others.
-func (f *damageFile) partners(id page.ID) []page.ID {
+// neighbours, the meta slots and some others; all, if every byte is taken.
+func (f *damageFile) partners(id page.ID, every int) []page.ID {
 	rng := rand.New(rand.NewPCG(uint64(id), 7))
+	if every == 1 {
+		var all []page.ID
+		for other := range f.near() {
+			if other != id {
+				all = append(all, other)
+			}
+		}
+		return all
+	}
 	all := []page.ID{0, 1, (id + 1) % f.near(), (id + f.near() - 1) % f.near()}
 	same := 0
 	for i := range f.near() {
@@ -130,10 +145,10 @@ func (f *damageFile) partners(id page.ID) []page.ID {
 }
 
 // exchanges swaps pages and copies pages over others.
-func (f *damageFile) exchanges(yield func(damageCase)) {
+func (f *damageFile) exchanges(every int, yield func(damageCase)) {
 	page := func(b []byte, id page.ID) []byte { return b[id*damagePage:][:damagePage] }
 	for id := range f.near() {
-		for _, other := range f.partners(id) {
+		for _, other := range f.partners(id, every) {
 			yield(damageCase{"misplaced", id, fmt.Sprintf("page %d over %d", other, id), false, func(b []byte) []byte {
 				copy(page(b, id), page(b, other))
 				return b

@@ -175,11 +175,15 @@ func TestDamage_LeafIsNamedAndTheRestReadable(t *testing.T) {
 // before (after unsynced commits to the last synced one), with a warning.
 // Nothing else, and never a panic.
 func TestDamage_Everything(t *testing.T) {
-	var pick func(n int, c damageCase) bool
-	if testing.Short() {
-		pick = func(n int, _ damageCase) bool { return n%17 == 0 }
+	share := 1 // all
+	switch {
+	case testing.Short():
+		share = 17
+	case *damageEvery >= damageSample:
+		share = 5
 	}
-	for _, name := range []string{damageClosed, damageKilled, damageNoSync} {
+	pick := func(n int, _ damageCase) bool { return n%share == 0 }
+	for _, name := range []string{damageClosed, damageKilled, damageNoSync, damageNoSyncClosed} {
 		t.Run(name, func(t *testing.T) {
 			dir := damageDir(t)
 			f := buildDamageFile(t, dir, name)
@@ -233,7 +237,7 @@ func TestDamage_VerifyAlwaysAndNever(t *testing.T) {
 	for _, verify := range []Verify{VerifyAlways, VerifyNever} {
 		table := (&damageRun{
 			f: f, dir: dir, every: 64, verify: verify, limit: damageProblems,
-			pick: func(n int, c damageCase) bool { return !c.sparse || n%3 == 0 },
+			pick: func(n int, c damageCase) bool { return n%7 == 0 || !c.sparse && n%3 == 0 },
 		}).run(t)
 		t.Logf("Verify %d, %d states\n%v", verify, table.states, table)
 		table.report(t)

@@ -22,6 +22,8 @@ func newChaos(a *app) *cobra.Command {
 		Short: "Put the engine under stress and faults on this machine",
 		Long: `Put the engine itself to the test, on this machine and this file system, with databases of its own that
 are removed afterwards. No existing database is touched. The exit code is 1 if a promise was broken.`,
+		Example: `  lightning-cli chaos stress --dir /var/lib/app
+  lightning-cli chaos crash --crashes 5000000`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("unknown command %q; see %s --help", args[0], cmd.CommandPath())
