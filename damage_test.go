@@ -234,10 +234,14 @@ func assertDamageTable(t *testing.T, f *damageFile, table *damageTable) {
 func TestDamage_VerifyAlwaysAndNever(t *testing.T) {
 	dir := damageDir(t)
 	f := buildDamageFile(t, dir, damageClosed)
+	share := 1
+	if testing.Short() {
+		share = 5
+	}
 	for _, verify := range []Verify{VerifyAlways, VerifyNever} {
 		table := (&damageRun{
 			f: f, dir: dir, every: 64, verify: verify, limit: damageProblems,
-			pick: func(n int, c damageCase) bool { return n%7 == 0 || !c.sparse && n%3 == 0 },
+			pick: func(n int, c damageCase) bool { return n%(7*share) == 0 || !c.sparse && n%(3*share) == 0 },
 		}).run(t)
 		t.Logf("Verify %d, %d states\n%v", verify, table.states, table)
 		table.report(t)
