@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/memdir"
 )
 
 // Config says how far Explore looks. The zero value looks at DefaultCrashes
@@ -78,7 +80,7 @@ func Explore(ctx context.Context, c Config) (report *Report, err error) {
 	if c.Workers <= 0 {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
-	dir, err := os.MkdirTemp(tempDir(c.Dir), "crash-*")
+	dir, err := os.MkdirTemp(cmp.Or(c.Dir, memdir.Root()), "crash-*")
 	if err != nil {
 		return nil, err
 	}
@@ -98,18 +100,6 @@ func Explore(ctx context.Context, c Config) (report *Report, err error) {
 	}
 	workers.Wait()
 	return e.report(filepath.Join(dir, "shrink")), ctx.Err()
-}
-
-// tempDir prefers a file system in memory: the simulated disk loses power, the
-// real one is only in the way.
-func tempDir(dir string) string {
-	if dir != "" {
-		return dir
-	}
-	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
-		return "/dev/shm"
-	}
-	return ""
 }
 
 // result is what one workload showed.
@@ -193,7 +183,7 @@ func (e *exploration) failure(r *result, dir string) *Failure {
 // It reports whether a promise was broken. Its error is that of the temporary
 // directory.
 func (f *Failure) Again() (broken bool, err error) {
-	dir, err := os.MkdirTemp(tempDir(f.config.Dir), "crash-*")
+	dir, err := os.MkdirTemp(cmp.Or(f.config.Dir, memdir.Root()), "crash-*")
 	if err != nil {
 		return false, err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/memdir"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -75,10 +76,10 @@ func TestForged_BranchesShareChildren(t *testing.T) {
 			return err
 		}),
 		"CopyFile": func(t *testing.T, db *lightning.DB) error {
-			return db.View(func(tx *lightning.Tx) error { return tx.CopyFile(filepath.Join(workDir(t), "copy"), 0o600) })
+			return db.View(func(tx *lightning.Tx) error { return tx.CopyFile(filepath.Join(memdir.Temp(t), "copy"), 0o600) })
 		},
 		"Compact": func(t *testing.T, db *lightning.DB) error {
-			into, err := lightning.Open(filepath.Join(workDir(t), "compact"), 0o600, nil)
+			into, err := lightning.Open(filepath.Join(memdir.Temp(t), "compact"), 0o600, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +133,7 @@ func TestForged_ValuesShareExtent(t *testing.T) {
 		}
 	})
 	watch(t)
-	into, err := lightning.Open(filepath.Join(workDir(t), "compact"), 0o600, &lightning.Options{Durability: lightning.NoSync, MaxSize: 64 << 20})
+	into, err := lightning.Open(filepath.Join(memdir.Temp(t), "compact"), 0o600, &lightning.Options{Durability: lightning.NoSync, MaxSize: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestForged_EmptyLeaves(t *testing.T) {
 					n.DeleteRange(0, n.Count())
 				}
 			})
-			v := &victim{t: t, dir: workDir(t)}
+			v := &victim{t: t, dir: memdir.Temp(t)}
 			v.readAll(db)
 			for i := range count {
 				v.view(db, func(tx *lightning.Tx) error {

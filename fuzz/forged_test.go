@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/memdir"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -22,7 +23,7 @@ const forgedPageSize = 4096
 // sealed again.
 func forge(t *testing.T, fill func(b *lightning.Bucket) error, change func(file []byte)) *lightning.DB {
 	t.Helper()
-	path := filepath.Join(workDir(t), "forged")
+	path := filepath.Join(memdir.Temp(t), "forged")
 	options := &lightning.Options{PageSize: forgedPageSize, Durability: lightning.NoSync}
 	db, err := lightning.Open(path, 0o600, options)
 	if err != nil {
@@ -213,7 +214,7 @@ func TestForged_BucketsShareRoots(t *testing.T) {
 			node = page.Node(file[start : start+forgedPageSize])
 		}
 	})
-	into, err := lightning.Open(filepath.Join(workDir(t), "compact"), 0o600, nil)
+	into, err := lightning.Open(filepath.Join(memdir.Temp(t), "compact"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/memdir"
 )
 
 // Flags of an input of FuzzOpen.
@@ -59,7 +60,7 @@ func openDamaged(t *testing.T, files []*seedFile, index, flags uint8, edits []by
 	if flags&flagReseal != 0 {
 		reseal(image, seed.key)
 	}
-	v := &victim{t: t, seed: seed, dir: workDir(t)}
+	v := &victim{t: t, seed: seed, dir: memdir.Temp(t)}
 	v.intact = flags&(flagReseal|flagNever) == 0
 	v.blank = len(image) == 0
 	v.options.IntegrityKey = seed.key

@@ -10,6 +10,7 @@ import (
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/memdir"
 )
 
 // FuzzOperations runs the input as a program beside a model: transactions of
@@ -85,7 +86,7 @@ const (
 )
 
 func newMachine(t *testing.T, input []byte) *machine {
-	m := &machine{t: t, p: &program{input}, path: filepath.Join(workDir(t), "db"), state: newModel()}
+	m := &machine{t: t, p: &program{input}, path: filepath.Join(memdir.Temp(t), "db"), state: newModel()}
 	t.Cleanup(fsync.Intercept(m.path, m.disk.under))
 	m.pageSize = 4096 << m.p.n(5)
 	m.options = lightning.Options{PageSize: m.pageSize}

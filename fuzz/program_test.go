@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -75,25 +74,6 @@ func value(kind byte, serial int, pageSize int) []byte {
 		v[i] = byte(serial>>(i%3*8)) + byte(i/3)
 	}
 	return v
-}
-
-// workDir returns a directory for one input, in memory where there is one.
-func workDir(t testing.TB) string {
-	t.Helper()
-	const memory = "/dev/shm"
-	if info, err := os.Stat(memory); err != nil || !info.IsDir() {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp(memory, "lightning-fuzz-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // hangLimit is far above what any input takes.
