@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,25 +22,6 @@ var damageEvery = flag.Int("damage.every", damageSample, "the damage tests flip 
 
 // damageHang is how long one state may take before it counts as hanging.
 const damageHang = time.Minute
-
-// damageDir returns a directory in memory if there is one.
-func damageDir(t *testing.T) string {
-	t.Helper()
-	const memory = "/dev/shm"
-	if info, err := os.Stat(memory); err != nil || !info.IsDir() {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp(memory, "damage")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // damageTable counts outcomes by row and kind of damage.
 type damageTable struct {
@@ -106,7 +86,11 @@ type damageRun struct {
 func (r *damageRun) run(t *testing.T) *damageTable {
 	t.Helper()
 	table := newDamageTable()
-	work := make(chan func(l *damageLab), 64)
+	type job struct {
+		number int
+		c      damageCase
+	}
+	work := make(chan job, 64)
 	var wg sync.WaitGroup
 	for i := range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
@@ -115,24 +99,36 @@ func (r *damageRun) run(t *testing.T) *damageTable {
 			var doing atomic.Value
 			watchdog := time.AfterFunc(damageHang, func() { panic(fmt.Sprintf("hangs: %v", doing.Load())) })
 			defer watchdog.Stop()
-			for fn := range work {
+			for j := range work {
+				doing.Store(fmt.Sprintf("%s: %s, %s", r.f.name, j.c.kind, j.c.what))
 				watchdog.Reset(damageHang)
-				fn(lab)
+				r.one(lab, table, j.number, j.c)
 			}
 		})
 	}
-	n := 0
+	n, picked := 0, 0
 	r.f.cases(r.every, func(c damageCase) {
 		n++
 		if table.wrong() > r.limit || (r.pick != nil && !r.pick(n, c)) {
 			return
 		}
-		number := n
-		work <- func(lab *damageLab) { r.one(lab, table, number, c) }
+		picked++
+		work <- job{picked, c}
 	})
 	close(work)
 	wg.Wait()
 	return table
+}
+
+// share picks one case of each n of the same kind in the same row of the table, the first one
+// included: a short run leaves out none of them.
+func (f *damageFile) share(n int) func(int, damageCase) bool {
+	seen := map[[2]string]int{}
+	return func(_ int, c damageCase) bool {
+		at := [2]string{f.row(c), c.kind}
+		seen[at]++
+		return seen[at]%n == 1%n
+	}
 }
 
 // damageThorough says which of the very many cases are looked at in all ways.
@@ -141,7 +137,8 @@ const damageThorough = 16
 // one judges a case: opened for writing, and for reading only; a sample is
 // written to.
 func (r *damageRun) one(lab *damageLab, table *damageTable, number int, c damageCase) {
-	image := c.image(bytes.Clone(r.f.image))
+	lab.scratch = append(lab.scratch[:0], r.f.image...)
+	image := c.image(lab.scratch)
 	if bytes.Equal(image, r.f.image) {
 		return // nothing changed, such as zeros over zeros
 	}

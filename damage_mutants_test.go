@@ -5,13 +5,14 @@ package lightning
 import (
 	"testing"
 
+	"github.com/lightning-db/lightning/internal/memdir"
 	"github.com/lightning-db/lightning/internal/mutant"
 )
 
 // With a digest check of the engine switched off the judge of the damage tests
 // finds a wrong outcome; with nothing off, in the same states, none.
 func TestDamage_Mutants(t *testing.T) {
-	dir := damageDir(t)
+	dir := memdir.Temp(t)
 	f := buildDamageFile(t, dir, damageClosed)
 	killed := buildDamageFile(t, dir, damageKilled)
 	for _, c := range []struct {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/lightning-db/lightning/internal/memdir"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -99,10 +100,11 @@ func TestDamage_UnprovenSpaceMap(t *testing.T) {
 	}
 	for name, kinds := range map[string][]string{"folded": {"index*", "bitmap*"}, "spilled": {"log*"}} {
 		t.Run(name, func(t *testing.T) {
-			dir := damageDir(t)
+			dir := memdir.Temp(t)
 			f := buildSpaceDamageFile(t, dir, name, name == "folded")
+			shared := f.share(share)
 			table := (&damageRun{f: f, dir: dir, every: every, limit: damageProblems, pick: func(n int, c damageCase) bool {
-				return n%share == 0 && f.used(c.at) && c.at >= 2 && (!c.sparse || c.kind == "flip")
+				return f.used(c.at) && c.at >= 2 && (!c.sparse || c.kind == "flip") && shared(n, c)
 			}}).run(t)
 			t.Logf("%d pages, %d states\n%v", f.pages(), table.states, table)
 			table.report(t)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lightning-db/lightning/internal/memdir"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -182,13 +183,12 @@ func TestDamage_Everything(t *testing.T) {
 	case *damageEvery >= damageSample:
 		share = 5
 	}
-	pick := func(n int, _ damageCase) bool { return n%share == 0 }
 	for _, name := range []string{damageClosed, damageKilled, damageNoSync, damageNoSyncClosed} {
 		t.Run(name, func(t *testing.T) {
-			dir := damageDir(t)
+			dir := memdir.Temp(t)
 			f := buildDamageFile(t, dir, name)
 			began := time.Now()
-			table := (&damageRun{f: f, dir: dir, every: *damageEvery, pick: pick, limit: damageProblems}).run(t)
+			table := (&damageRun{f: f, dir: dir, every: *damageEvery, pick: f.share(share), limit: damageProblems}).run(t)
 			t.Logf("%d pages, -damage.every=%d: %d states in %v\n%v", f.pages(), *damageEvery, table.states, time.Since(began).Round(time.Millisecond), table)
 			table.report(t)
 			assertDamageTable(t, f, table)
@@ -232,16 +232,18 @@ func assertDamageTable(t *testing.T, f *damageFile, table *damageTable) {
 
 // Settings that verify more, or less: reading damage ends, and does not panic.
 func TestDamage_VerifyAlwaysAndNever(t *testing.T) {
-	dir := damageDir(t)
+	dir := memdir.Temp(t)
 	f := buildDamageFile(t, dir, damageClosed)
-	share := 1
-	if testing.Short() {
+	share := 1 // of those that -damage.every leaves, all
+	switch {
+	case testing.Short():
+		share = 17
+	case *damageEvery >= damageSample:
 		share = 5
 	}
 	for _, verify := range []Verify{VerifyAlways, VerifyNever} {
 		table := (&damageRun{
-			f: f, dir: dir, every: 64, verify: verify, limit: damageProblems,
-			pick: func(n int, c damageCase) bool { return n%(7*share) == 0 || !c.sparse && n%(3*share) == 0 },
+			f: f, dir: dir, every: *damageEvery, verify: verify, limit: damageProblems, pick: f.share(share),
 		}).run(t)
 		t.Logf("Verify %d, %d states\n%v", verify, table.states, table)
 		table.report(t)
@@ -250,7 +252,7 @@ func TestDamage_VerifyAlwaysAndNever(t *testing.T) {
 
 // Page said "page 0" where it had found the bitmap of free pages damaged.
 func TestDamage_BitmapIsNamed(t *testing.T) {
-	dir := damageDir(t)
+	dir := memdir.Temp(t)
 	f := buildDamageFile(t, dir, damageClosed)
 	var bitmap page.ID
 	for id, kind := range f.now.kind {

@@ -60,8 +60,9 @@ func (n damageNeeds) with(id page.ID) damageNeeds {
 
 // damageLab is a file in which damaged states are made, one after the other.
 type damageLab struct {
-	path string
-	file *os.File
+	path    string
+	file    *os.File
+	scratch []byte // where images are made
 }
 
 func newDamageLab(t testing.TB, dir, name string) *damageLab {
@@ -71,7 +72,7 @@ func newDamageLab(t testing.TB, dir, name string) *damageLab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &damageLab{path, f}
+	return &damageLab{path: path, file: f}
 }
 
 func (l *damageLab) close() { l.file.Close() }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/memdir"
 )
 
 var damageEvery = flag.Int("damage.every", 0, "TestDamage_EveryCommand judges each nth damage to pages of a type (1: all; 0: 4, or 24 with -short)")
@@ -24,25 +25,6 @@ const (
 	// damageHang is how long one command may take before it counts as hanging.
 	damageHang = 15 * time.Second
 )
-
-// damageDir returns a directory in memory if there is one.
-func damageDir(t *testing.T) string {
-	t.Helper()
-	const memory = "/dev/shm"
-	if info, err := os.Stat(memory); err != nil || !info.IsDir() {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp(memory, "damage-cli")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // buildDamageFile makes a small file with every type of page: the space log of many small commits
 // folds into a bitmap, and then the tree of the end is put in. It returns what the file held after its
@@ -229,7 +211,7 @@ var damageCodes = []int{exitOK, exitNotFound, exitCorrupt, exitNotDatabase}
 // TestDamage_EveryCommand damages every page in every way, or a part of them. Commands end with the exit codes that
 // are documented; check reports damage exactly when a page in use is damaged, and names it.
 func TestDamage_EveryCommand(t *testing.T) {
-	dir := damageDir(t)
+	dir := memdir.Temp(t)
 	path := filepath.Join(dir, "damage.db")
 	earlier, killed, closed := buildDamageFile(t, path)
 	types := pageTypes(t, path)
