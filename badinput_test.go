@@ -201,8 +201,11 @@ func TestBadInput_NotRegular(t *testing.T) {
 	}
 	sock := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", sock)
+	if errors.Is(err, syscall.EINVAL) {
+		t.Skipf("the path of the temporary directory is too long for a socket: %v", err)
+	}
 	if err != nil {
-		t.Skipf("no unix socket here: %v", err)
+		t.Fatal(err)
 	}
 	defer l.Close()
 	for _, c := range []struct{ path, kind string }{{dir, "directory"}, {fifo, "FIFO"}, {sock, "socket"}, {"/dev/null", "device"}} {

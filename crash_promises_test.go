@@ -152,15 +152,16 @@ func TestRule_CloseSyncsBeforeItsMeta(t *testing.T) {
 // A transaction too large to be validated at Open syncs its pages before the
 // meta: a power cut leaves all of it or nothing.
 func TestRule_LargeTransactionSyncsPagesFirst(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes more than 64 MiB")
+	if f := newRuleFile(t, Options{}); f.db.largeTxPages != DefaultLargeTxPages {
+		t.Errorf("a transaction is large from %d pages on, want %d by default", f.db.largeTxPages, DefaultLargeTxPages)
 	}
-	f := newRuleFile(t, Options{})
+	const largeTxPages = 512
+	f := newRuleFile(t, Options{LargeTxPages: largeTxPages})
 	before := f.put("a", "1")
 	begin := f.disk.Position()
 	var pairs []string
 	value := text('v', 900)
-	for i := range 4 * (DefaultLargeTxPages + 512) {
+	for i := range 4 * (largeTxPages + 64) {
 		pairs = append(pairs, fmt.Sprintf("key%06d", i), value)
 	}
 	large := f.put(pairs...)

@@ -251,9 +251,6 @@ func TestDeadlock_Reacquisition(t *testing.T) {
 // 4. Everything given up at once: the bound of what is sealed is reached while
 // a sync is under way, and the writer that meets it flushes for all.
 func TestDeadlock_BatchEviction(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes more than 64 MiB")
-	}
 	watch(t, "writers at the bound of sealed bytes")
 	db, g := openGate(t, Options{})
 	defer mustClose(t, db)

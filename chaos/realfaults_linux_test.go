@@ -90,6 +90,18 @@ func realRun(t *testing.T, needs realNeeds, dir string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
+// realNobody makes the child, which is root, a user without privileges.
+func realNobody(t *testing.T) {
+	t.Helper()
+	err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534))
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) {
+		t.Skipf("root of this user namespace has no other users: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // realDir is the child's directory for files.
 func realDir() string { return os.Getenv(realDirEnv) }
 

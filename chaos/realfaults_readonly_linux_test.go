@@ -268,9 +268,7 @@ func TestRealFaults_ReadOnly_Permission(t *testing.T) {
 	if err := errors.Join(os.WriteFile(writable, b, 0o600), os.Chmod(writable, 0o666), os.Chmod(path, 0o444), os.Chmod(realDir(), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(65534), syscall.Setuid(65534)); err != nil {
-		t.Skipf("cannot become another user here: %v", err)
-	}
+	realNobody(t)
 	_, err = lightning.Open(path, 0o600, nil)
 	realOpenError(t, "Open for writing", err, os.ErrPermission, path)
 	fresh := filepath.Join(realDir(), "new.db")

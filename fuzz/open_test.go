@@ -47,7 +47,7 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, index, flags uint8, edits []byte) {
 		if len(edits) > 256 {
-			t.Skip("more damage hides itself")
+			t.Skip("the first edits have damage enough; more of them hide each other")
 		}
 		openDamaged(t, files, index, flags, edits)
 	})

@@ -177,7 +177,7 @@ func TestMap_Reserve_TooLarge(t *testing.T) {
 
 func TestMap_Extend_ErrAddressSpace(t *testing.T) {
 	if hasChunks {
-		t.Skip("chunks are mapped behind the reservation")
+		t.Skip("on this platform further chunks are mapped, and no reservation ends")
 	}
 	f := newFile(t, granularity)
 	m := openMap(t, f, granularity, Options{Reserve: 2 * granularity}, true)

@@ -52,7 +52,7 @@ func FuzzDamagedPage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, kind, sizeLog uint8, seed uint16, repair bool, edits []byte) {
 		if len(edits) > 96 {
-			t.Skip("more damage hides itself")
+			t.Skip("the first edits have damage enough; more of them hide each other")
 		}
 		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 1)), size: MinSize << (sizeLog % 5)}
 		pages := samplePages(g)
