@@ -180,20 +180,3 @@ func TestDamage_PageTableGoesOnBehindDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-func flipBit(t *testing.T, path string, off int64, bit byte) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := []byte{0}
-	if _, err := f.ReadAt(b, off); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= bit
-	if _, err := f.WriteAt(b, off); err != nil {
-		t.Fatal(err)
-	}
-}

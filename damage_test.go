@@ -76,7 +76,7 @@ func leafOf(t *testing.T, path, bucket, key string) (id page.ID) {
 	return id
 }
 
-func flipByte(t *testing.T, path string, off int64) {
+func flipBit(t *testing.T, path string, off int64, bit byte) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -87,7 +87,7 @@ func flipByte(t *testing.T, path string, off int64) {
 	if _, err := f.ReadAt(b, off); err != nil {
 		t.Fatal(err)
 	}
-	b[0] ^= 0x10
+	b[0] ^= bit
 	if _, err := f.WriteAt(b, off); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestDamage_LeafIsNamedAndTheRestReadable(t *testing.T) {
 	for _, durability := range []Durability{Sync, NoSync} {
 		path, want := damaged(t, Options{Durability: durability})
 		id := leafOf(t, path, "one", "key10")
-		flipByte(t, path, int64(id)*4096+3000)
+		flipBit(t, path, int64(id)*4096+3000, 0x10)
 		db, err := Open(path, 0o600, nil)
 		if err != nil {
 			t.Fatalf("%v: Open: %v", durability, err)
@@ -298,11 +298,11 @@ func TestDamage_RepairedPageIsReadable(t *testing.T) {
 		})
 		return v, err
 	}
-	flipByte(t, path, int64(id)*4096+3000)
+	flipBit(t, path, int64(id)*4096+3000, 0x10)
 	if v, err := get(); !errors.Is(err, ErrChecksum) {
 		t.Errorf("damaged: %q, %v", v, err)
 	}
-	flipByte(t, path, int64(id)*4096+3000)
+	flipBit(t, path, int64(id)*4096+3000, 0x10)
 	if v, err := get(); err != nil || v != want["one"]["key10"] {
 		t.Errorf("repaired: %q, %v", v, err)
 	}

@@ -430,7 +430,7 @@ func TestDeadlock_ReaderAndGrowingWriter(t *testing.T) {
 func TestDeadlock_AbandonedCheck(t *testing.T) {
 	watch(t, "Close behind an abandoned Check")
 	path, _ := damaged(t, Options{})
-	flipByte(t, path, int64(leafOf(t, path, "one", "key10"))*4096+3000)
+	flipBit(t, path, int64(leafOf(t, path, "one", "key10"))*4096+3000, 0x10)
 	db := mustOpen(t, path, Options{})
 	if err := db.View(func(tx *Tx) error { return <-tx.Check() }); !errors.Is(err, ErrChecksum) {
 		t.Errorf("Check: got %v, want %v", err, ErrChecksum)

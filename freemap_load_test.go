@@ -49,13 +49,7 @@ func TestFreeMap_LazyLoadWithReplayBefore(t *testing.T) {
 	if page, ok, err := m.alloc(33); page != 126 || !ok || err != nil {
 		t.Fatalf("alloc(33) = %d, %v, %v; want 126", page, ok, err)
 	}
-	var got []freeRun
-	if err := m.forEachFree(func(start, n uint64) bool {
-		got = append(got, freeRun{start, n})
-		return true
-	}); err != nil {
-		t.Fatal(err)
-	}
+	got := freeRuns(t, m)
 	want := []freeRun{{84, 2}, {87, 13}, {191, 1}, {200, 10}}
 	if !slices.Equal(got, want) {
 		t.Fatalf("free runs %v, want %v", got, want)

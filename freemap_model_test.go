@@ -162,17 +162,23 @@ func countBitmap(bitmap []byte) (free, longest uint32) {
 	return free, longest
 }
 
-// compare checks everything the map says about its bits against the model.
-func (d *freeModel) compare(t *testing.T, m *freeMap) {
+// freeRuns returns what forEachFree tells.
+func freeRuns(t *testing.T, m *freeMap) (runs []freeRun) {
 	t.Helper()
-	checkFreeMap(t, m)
-	var got []freeRun
 	if err := m.forEachFree(func(start, n uint64) bool {
-		got = append(got, freeRun{start, n})
+		runs = append(runs, freeRun{start, n})
 		return true
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return runs
+}
+
+// compare checks everything the map says about its bits against the model.
+func (d *freeModel) compare(t *testing.T, m *freeMap) {
+	t.Helper()
+	checkFreeMap(t, m)
+	got := freeRuns(t, m)
 	if want := d.runs(1); !slices.Equal(got, want) {
 		t.Fatalf("free runs %v, want %v", got, want)
 	}

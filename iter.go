@@ -148,12 +148,7 @@ func (v *visits) extents(b *Bucket, key, value []byte) error {
 	if len(value) > page.MaxInlineValue(size) {
 		pages += page.ExtentPages(uint64(len(value)), size)
 	}
-	for range pages {
-		if err := v.page(&b.tree); err != nil {
-			return err
-		}
-	}
-	return nil
+	return v.pages(&b.tree, pages)
 }
 
 // Inspect returns the structure of the bucket and all below it.

@@ -18,12 +18,15 @@ func (tx *Tx) newVisits() *visits {
 }
 
 // page counts one page of t.
-func (v *visits) page(t *tree) error {
-	if v.left == 0 {
+func (v *visits) page(t *tree) error { return v.pages(t, 1) }
+
+// pages counts n pages of t.
+func (v *visits) pages(t *tree, n int) error {
+	if v.left < uint64(n) {
 		v.over = true
 		return v.tx.fail(v.tx.db.corrupt(uint64(t.root.ref.ID), "pages are referred to more than once", nil))
 	}
-	v.left--
+	v.left -= uint64(n)
 	return nil
 }
 
