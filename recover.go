@@ -1,7 +1,6 @@
 package lightning
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -132,24 +131,38 @@ func (r *recovery) checkSize() (err error) {
 }
 
 // unfinished reports whether the file is empty, or what a crash within create
-// left: two pages of nothing but zeros and at most the first meta slot. Open
-// never returned for it, so no data can be lost.
+// left: two pages, the first of nothing but zeros, and in the second at most
+// a meta slot that cannot be read. Open never returned for it, so no data can
+// be lost.
 func (r *recovery) unfinished() (bool, error) {
 	if r.size == 0 {
 		return true, nil
 	}
-	if r.size != 2*int64(r.db.newPageSize()) {
+	size := r.db.newPageSize()
+	if r.size != 2*int64(size) {
 		return false, nil
 	}
 	b := make([]byte, r.size)
 	if _, err := r.db.file.ReadAt(fsync.OpMetaRead, b, 0); err != nil && err != io.EOF {
 		return false, err
 	}
-	head := min(len(b), len(page.Magic))
-	if !bytes.Equal(b[:head], page.Magic[:head]) && !allZero(b[:head]) {
+	slot, rest := b[size:size+page.MetaSize], b[size+page.MetaSize:]
+	if !allZero(b[:size]) || !allZero(rest) {
 		return false, nil
 	}
-	return page.PeekTxID(b) == 0 && allZero(b[page.MetaSize:]), nil
+	id, err := page.PeekMeta(slot)
+	switch {
+	case errors.Is(err, page.ErrMetaMagic): // not written, or torn
+	case err != nil || page.PeekTxID(slot) != createdTx:
+		return false, nil // for discover to judge
+	default:
+		check := r.db.useKey(id.FileID)
+		if _, err = page.DecodeMeta(slot, r.db.hasher, check); err == nil || errors.Is(err, page.ErrMetaKey) {
+			return false, nil
+		}
+	}
+	r.db.Logger().Warningf("%s: creating the database was cut short: done anew", r.db.path)
+	return true, nil
 }
 
 func allZero(b []byte) bool {
@@ -169,8 +182,13 @@ func (db *DB) newPageSize() int {
 	return DefaultPageSize
 }
 
-// create writes the two meta slots of an empty database, the first durably
-// before the second: a file with only the first is unfinished.
+// createdTx is the transaction of a new database. It is in slot 1.
+const createdTx = page.TxID(1)
+
+// create writes the two meta slots of an empty database, slot 1 durably before
+// slot 0. So what a crash leaves of the first write, be it torn, has a first
+// page of zeros, which no other file begins with; and of the second write
+// nothing needs to be left.
 func (db *DB) create() error {
 	size := db.newPageSize()
 	db.usePageSize(size)
@@ -188,16 +206,18 @@ func (db *DB) create() error {
 	if err := db.file.Grow(fsync.OpGrow, 2*int64(size)); err != nil {
 		return err
 	}
-	for slot := range 2 {
-		m.TxID, m.DurableTx = page.TxID(slot), page.TxID(slot)
-		if err := db.writeMetaSlot(slot, &m); err != nil {
+	for tx := createdTx; ; tx-- {
+		m.TxID, m.DurableTx = tx, tx
+		if err := db.writeMetaSlot(int(tx), &m); err != nil {
 			return err
 		}
 		if err := db.file.SyncFull(fsync.OpCreateSync); err != nil {
 			return err
 		}
+		if tx == 0 {
+			return nil
+		}
 	}
-	return nil
 }
 
 // settle brings what a killed process left in the page cache to the medium, so
@@ -237,7 +257,8 @@ func (r *recovery) discover() error {
 		}
 		id, err := page.PeekMeta(b[:])
 		if err == nil && (n == 0 || id.PageSize == n) {
-			if _, err = page.DecodeMeta(b[:], db.hasher, db.useKey(id.FileID)); err == nil {
+			check := db.useKey(id.FileID)
+			if _, err = page.DecodeMeta(b[:], db.hasher, check); err == nil {
 				return r.read(id)
 			}
 			if unsure == nil {

@@ -109,6 +109,42 @@ func TestRegressions_EmptiedDatabaseKeepsItsIdentity(t *testing.T) {
 	}
 }
 
+// The power failed while the first meta slot of a new file was written, and
+// of a piece of it neither the old nor the new was left: Open called the file
+// none of ours, and a service could never start.
+func TestRegressions_CreationTorn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	mustClose(t, mustOpen(t, path, Options{PageSize: page.MinSize}))
+	whole := mustRead(t, path)[page.MinSize:][:page.MetaSize]
+	torn := map[string]func(slot []byte){
+		"nothing": func(slot []byte) { clear(slot) },
+		"start":   func(slot []byte) { clear(slot[512:]) },
+		"end":     func(slot []byte) { clear(slot[:512]) },
+		"garbage": func(slot []byte) {
+			for i := range slot {
+				slot[i] = byte(i*i>>3) | 1
+			}
+		},
+		"garbage at the start": func(slot []byte) { copy(slot, "garbage garbage garbage garbage") },
+		"garbage at the end":   func(slot []byte) { copy(slot[3900:], "garbage") },
+	}
+	for name, tear := range torn {
+		t.Run(name, func(t *testing.T) {
+			image := make([]byte, 2*page.MinSize)
+			tear(image[page.MinSize:][:copy(image[page.MinSize:], whole)])
+			if err := os.WriteFile(path, image, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(path, 0o600, &Options{ReadOnly: true}); !errors.Is(err, ErrInvalid) {
+				t.Errorf("Open for reading: got %v, want %v", err, ErrInvalid)
+			}
+			db := mustOpen(t, path, Options{PageSize: page.MinSize})
+			putOne(t, db, "a", []byte("b"))
+			mustClose(t, db)
+		})
+	}
+}
+
 // twoSlots makes a file whose newest transaction is in the given slot. Closed,
 // both slots hold it; killed, the other slot holds the transaction before,
 // which is what is left when the newest is lost.
