@@ -189,11 +189,13 @@ func (n Node) validateRefs(i, pageSize int) error {
 	return nil
 }
 
-// validateOrder checks that keys ascend as far as the page itself can tell,
-// and that prefix and heads are those of the keys.
+// validateOrder checks that keys ascend as far as the page itself can tell, so
+// that what is left when cells are taken out ascends, too, and that prefix and
+// heads are those of the keys.
 func (n Node) validateOrder() error {
 	first, count, p := n.first(), n.Count(), n.prefix()
 	var prev Cell
+	var whole []byte // the last key that is not long: what a long one between two of them cannot tell
 	for i := range count {
 		c := n.Cell(i)
 		if i < first {
@@ -223,6 +225,12 @@ func (n Node) validateOrder() error {
 			if cmp := bytes.Compare(before, known); cmp > 0 || (cmp == 0 && !c.IsLong()) {
 				return fmt.Errorf("cell %d: keys out of order", i)
 			}
+		}
+		if !c.IsLong() {
+			if i > first && prev.IsLong() && whole != nil && bytes.Compare(whole, known) >= 0 {
+				return fmt.Errorf("cell %d: keys out of order", i)
+			}
+			whole = known
 		}
 		prev = c
 	}

@@ -248,6 +248,13 @@ func twoCells(a, b []byte) Node {
 	return n
 }
 
+// threeCells is twoCells with one more.
+func threeCells(a, b, c []byte) Node {
+	n := twoCells(a, b)
+	n.Insert(2, c, make([]byte, MinSize))
+	return n
+}
+
 func TestValidate_Errors(t *testing.T) {
 	const size = MinSize
 	short := func(key string) Key { return Key{Bytes: []byte(key)} }
@@ -297,6 +304,8 @@ func TestValidate_Errors(t *testing.T) {
 		{"prefix differs", "prefix differs", with(ab(), func(n Node) { n.setHead(0, 0); n.setHead(1, 0); n[offPrefix] = 1 })},
 		{"order", "out of order", twoCells(plain("b"), plain("a"))},
 		{"twice", "out of order", twoCells(plain("a"), plain("a"))},
+		{"order around a long key", "out of order", threeCells(
+			plain(strings.Repeat("z", longKnown)+"b"), AppendLeafCell(nil, 0, long, []byte("v")), plain(strings.Repeat("z", longKnown)+"a"))},
 		{"empty key", "empty key", twoCells(raw(0, 0, 0, 0), plain("b"))},
 		{"value past the end", "bytes at offset", with(ab(), func(n Node) { n[n.offset(0)+2] = 100 })},
 		{"flags", "flags 0x8", twoCells(append([]byte{8}, plain("a")[1:]...), plain("b"))},
