@@ -37,9 +37,8 @@ func TestBucket_DeleteBucket_Errors(t *testing.T) {
 		mustNest(t, b, "nested")
 		wantErr(t, "missing", b.DeleteBucket([]byte("missing")), lightning.ErrBucketNotFound)
 		wantErr(t, "plain", b.DeleteBucket([]byte("plain")), lightning.ErrIncompatibleValue)
-		if err := b.DeleteBucket(nil); err == nil {
-			t.Error("DeleteBucket(nil): got nil, want an error")
-		}
+		wantErr(t, "no name", b.DeleteBucket(nil), lightning.ErrBucketNotFound)
+		wantErr(t, "no name, in an empty bucket", b.Bucket([]byte("nested")).DeleteBucket(nil), lightning.ErrIncompatibleValue)
 		if err := b.DeleteBucket([]byte("nested")); err != nil {
 			t.Errorf("DeleteBucket: %v", err)
 		}

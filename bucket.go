@@ -357,6 +357,9 @@ func (b *Bucket) openForChange(name []byte) (*Bucket, []step, error) {
 		return nil, nil, b.tx.fail(err)
 	}
 	b.tx.path = path
+	if !found && len(name) == 0 && b.tree.count == 0 { // bbolt's answer, which clients expect
+		return nil, nil, ErrIncompatibleValue
+	}
 	if !found {
 		return nil, nil, ErrBucketNotFound
 	}

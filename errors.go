@@ -11,22 +11,22 @@ import (
 	"github.com/lightning-db/lightning/mmap"
 )
 
-// Errors with bbolt's names and meaning. Compare with errors.Is: what the
+// Errors with bbolt's names, texts and meaning. Compare with errors.Is: what the
 // engine returns usually wraps them with the path, the page and what to do.
 var (
 	// ErrDatabaseNotOpen is returned by a DB that was never opened or is closed.
 	ErrDatabaseNotOpen = errors.New("database not open")
 	// ErrInvalid is returned by Open when the file is not a Lightning DB file.
-	ErrInvalid = errors.New("not a Lightning DB file")
+	ErrInvalid = errors.New("invalid database")
 	// ErrInvalidMapping is returned by Open when the file cannot be mapped.
-	ErrInvalidMapping = errors.New("database is not correctly mapped")
+	ErrInvalidMapping = errors.New("database isn't correctly mapped")
 	// ErrVersionMismatch is returned by Open for a file of another format version.
-	ErrVersionMismatch = errors.New("format version not supported")
+	ErrVersionMismatch = errors.New("version mismatch")
 	// ErrChecksum is returned when bytes of the file contradict their digest.
 	// Every CorruptionError wraps it.
 	ErrChecksum = errors.New("checksum error")
 	// ErrTimeout is returned by Open when the file stays locked by another.
-	ErrTimeout = errors.New("timeout waiting for the file lock")
+	ErrTimeout = errors.New("timeout")
 
 	// ErrTxNotWritable is returned by changes in a read-only transaction.
 	ErrTxNotWritable = errors.New("tx not writable")
@@ -60,7 +60,7 @@ var (
 	// ErrSameBuckets is returned by MoveBucket to where the bucket is.
 	ErrSameBuckets = errors.New("the source and target are the same bucket")
 	// ErrDifferentDB is returned by MoveBucket between databases or transactions.
-	ErrDifferentDB = errors.New("the source and target buckets are in different databases")
+	ErrDifferentDB = errors.New("the source and target buckets are in different database files")
 )
 
 // Errors that bbolt does not have.

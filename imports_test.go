@@ -48,6 +48,7 @@ var layers = []struct {
 	{"ops", []string{".", "ops"}},
 	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant", "internal/memdir"}},
 	{"cmd/lightning-cli", []string{".", "ops", "chaos", "arch"}},
+	{"compat/clients", nil},
 	{"fuzz", []string{"."}},
 	{"bench", []string{".", "arch"}},
 }

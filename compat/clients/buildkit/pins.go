@@ -1,0 +1,8 @@
+// Package buildkit pins the versions of the packages whose tests are run.
+package buildkit
+
+import (
+	_ "github.com/moby/buildkit/solver/bboltcachestorage"
+	_ "github.com/moby/buildkit/cache/metadata"
+	_ "go.etcd.io/bbolt"
+)

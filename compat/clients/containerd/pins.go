@@ -1,0 +1,9 @@
+// Package containerd pins the versions of the packages whose tests are run.
+package containerd
+
+import (
+	_ "github.com/containerd/containerd/v2/core/metadata"
+	_ "github.com/containerd/containerd/v2/core/snapshots/storage"
+	_ "github.com/containerd/containerd/v2/core/mount/manager"
+	_ "go.etcd.io/bbolt"
+)
