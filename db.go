@@ -88,7 +88,7 @@ type DB struct {
 	slots   [2]slotState
 
 	keepLength bool // cutting the file has failed
-	nameless   bool // no name led to the file when it was opened
+	nameless   bool // nobody minds that no name leads to the file
 
 	durable     page.TxID // D: newest transaction known durable
 	proven      *snapshot // D's state

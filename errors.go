@@ -90,7 +90,7 @@ var (
 	// ErrFileRemoved is returned by commits and DB.Sync when no name leads to
 	// the file any more: it was deleted or replaced, and what is written to it
 	// is lost when the database is closed. Nothing was written. Readers go on,
-	// WriteTo saves the data.
+	// WriteTo saves the data. See Options.AllowRemoved.
 	ErrFileRemoved = errors.New("database file was deleted or replaced: its data ends with this process; save it with CopyFile and reopen that")
 	// ErrPoisoned is returned by every write after a sync or a meta write
 	// failed: what reached the disk is unknown until the file is opened again.

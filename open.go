@@ -97,7 +97,7 @@ func (db *DB) openFile(mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	db.nameless = !named
+	db.nameless = !named || db.options.AllowRemoved
 	if of := f.OSFile(); of != nil {
 		db.path = of.Name() // Options.OpenFile may have chosen another place
 	}

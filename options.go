@@ -125,6 +125,10 @@ type Options struct {
 	// NoStatistics turns the counters of DB.Stats off.
 	NoStatistics bool
 
+	// AllowRemoved lets commits go on after the file was deleted or replaced,
+	// as in bbolt: for a scratch database whose name is removed while it is open.
+	// Without it they fail with ErrFileRemoved.
+	AllowRemoved bool
 	// Durability says when commits reach the medium; default Sync.
 	Durability Durability
 	// LargeTxPages is the number of dirty pages beyond which a durable commit
@@ -154,6 +158,6 @@ func (o *Options) String() string {
 	if len(o.IntegrityKey) > 0 {
 		key = "yes"
 	}
-	return fmt.Sprintf("{Timeout: %s, ReadOnly: %t, PageSize: %d, MaxSize: %d, Durability: %v, NoSync: %t, NoGrowSync: %t, Mlock: %t, MmapFlags: %d, InitialMmapSize: %d, NoStatistics: %t, IntegrityKey: %s, Verify: %d, Logger: %p}",
-		o.Timeout, o.ReadOnly, o.PageSize, o.MaxSize, o.Durability, o.NoSync, o.NoGrowSync, o.Mlock, o.MmapFlags, o.InitialMmapSize, o.NoStatistics, key, o.Verify, o.Logger)
+	return fmt.Sprintf("{Timeout: %s, ReadOnly: %t, PageSize: %d, MaxSize: %d, Durability: %v, NoSync: %t, NoGrowSync: %t, Mlock: %t, MmapFlags: %d, InitialMmapSize: %d, NoStatistics: %t, IntegrityKey: %s, AllowRemoved: %t, Verify: %d, Logger: %p}",
+		o.Timeout, o.ReadOnly, o.PageSize, o.MaxSize, o.Durability, o.NoSync, o.NoGrowSync, o.Mlock, o.MmapFlags, o.InitialMmapSize, o.NoStatistics, key, o.AllowRemoved, o.Verify, o.Logger)
 }

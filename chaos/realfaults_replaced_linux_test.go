@@ -330,3 +330,33 @@ func realForeign(t *testing.T, what string, older []byte, size int) []byte {
 	}
 	return b
 }
+
+// A scratch database lives on without a name when its owner says so.
+func TestRealFaults_Replaced_Allowed(t *testing.T) {
+	if !realChild(t, realNeeds{}) {
+		return
+	}
+	for mode := range realModes {
+		path := filepath.Join(realDir(), mode+".db")
+		db, err := lightning.Open(path, 0o600, &lightning.Options{Durability: realModes[mode], AllowRemoved: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &realData{t: t, path: path, db: db, want: map[string]map[string]int{}}
+		d.mustPut("fill", "data", someValues("k", 100, 2000))
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		d.mustPut("without a name", "data", someValues("l", 1000, 2000))
+		if err := db.Sync(); err != nil {
+			t.Errorf("%s: Sync of a removed file: %v", mode, err)
+		}
+		d.sound(mode + " without a name")
+		if err := db.Close(); err != nil {
+			t.Errorf("%s: Close of a removed file: %v", mode, err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the file came back: %v", mode, err)
+		}
+	}
+}

@@ -11,7 +11,8 @@ import (
 // changes what Open does.
 var DefaultOptions = lightning.DefaultOptions
 
-// Open opens or creates a database, see lightning.Open.
+// Open opens or creates a database, see lightning.Open. As in bbolt, commits go on
+// when the file is deleted while it is open: Options.AllowRemoved is set.
 //
 // The errors that programs compare with == are returned bare, as bbolt returns
 // them. Everything else that is known of them, such as the path, the page and
@@ -21,11 +22,16 @@ func Open(path string, mode os.FileMode, options *Options) (db *DB, err error) {
 	if options == nil {
 		options = DefaultOptions
 	}
-	db, err = lightning.Open(path, mode, options)
+	var own Options
+	if options != nil {
+		own = *options
+	}
+	own.AllowRemoved = true
+	db, err = lightning.Open(path, mode, &own)
 	for _, bare := range []error{ErrTimeout, ErrInvalid, ErrVersionMismatch, ErrChecksum} {
 		if stderrors.Is(err, bare) {
-			if options != nil && options.Logger != nil {
-				options.Logger.Errorf("%v", err)
+			if own.Logger != nil {
+				own.Logger.Errorf("%v", err)
 			}
 			return nil, bare
 		}

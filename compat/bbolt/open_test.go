@@ -66,6 +66,28 @@ func TestOpen_DefaultOptions(t *testing.T) {
 	}
 }
 
+// Programs delete the file while it is open: tests that clean up, and those who
+// use it as scratch space.
+func TestOpen_Removed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("b"))
+		return err
+	}); err != nil {
+		t.Errorf("Update after the file was deleted: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Errorf("Close after the file was deleted: %v", err)
+	}
+}
+
 // One program uses the three packages side by side.
 func TestSameValues(t *testing.T) {
 	if bbolt.ErrTimeout != errors.ErrTimeout || errors.ErrTimeout != lightning.ErrTimeout {

@@ -2,6 +2,7 @@
 package raftwal
 
 import (
+	_ "github.com/hashicorp/raft-wal"
 	_ "github.com/hashicorp/raft-wal/metadb"
 	_ "go.etcd.io/bbolt"
 )

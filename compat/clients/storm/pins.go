@@ -3,5 +3,6 @@ package storm
 
 import (
 	_ "github.com/asdine/storm/v3"
+	_ "github.com/asdine/storm/v3/index"
 	_ "go.etcd.io/bbolt"
 )
