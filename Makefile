@@ -4,7 +4,7 @@ ROUNDS ?= 20
 OPS ?= 1000000
 FUZZTIME ?= 20s
 
-.PHONY: help fmt lint test race invariants fuzz bench chaos ci
+.PHONY: help fmt lint test race invariants fuzz bench chaos clients ci
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ chaos: ## crash, kill and stress the engine: STATES crash states, ROUNDS kills, 
 	go test -count=1 -timeout=0 -run '^TestCrash$$' ./chaos -crashes=$(STATES) -seed=$(SEED)
 	go test -count=1 -timeout=0 -tags mutants -run Mutation ./chaos
 	go test -count=1 -timeout=0 -run '^TestStress$$' ./chaos/stress -stress.ops=$(OPS)
+
+clients: ## run the tests of programs that use bbolt on both engines
+	compat/clients/run -all
 
 ci: ## run what the continuous integration runs
 	.ci/run
