@@ -405,9 +405,6 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 	if b.tx != dst.tx {
 		return ErrDifferentDB
 	}
-	if len(key) == 0 {
-		return ErrBucketNameRequired
-	}
 	child, path, err := b.openForChange(key)
 	if err != nil {
 		return err

@@ -150,6 +150,9 @@ func (c *Cursor) entry() (key, value []byte, err error) {
 // edge moves to the first or last entry.
 func (c *Cursor) edge(last bool) (bool, error) {
 	v, err := c.bucket.tree.top()
+	if err == nil && v.img == nil {
+		c.state = cursorPast
+	}
 	if err != nil || v.img == nil {
 		return false, err
 	}
@@ -177,8 +180,12 @@ func (c *Cursor) descend(v view, last bool) error {
 // seek takes the path to key or its successor; false if there is none.
 func (c *Cursor) seek(key []byte) (bool, error) {
 	var err error
-	if c.path, _, err = c.bucket.tree.seek(c.path, key); err != nil || len(c.path) == 0 {
+	if c.path, _, err = c.bucket.tree.seek(c.path, key); err != nil {
 		return false, err
+	}
+	if len(c.path) == 0 {
+		c.state = cursorPast
+		return false, nil
 	}
 	s := &c.path[len(c.path)-1]
 	if s.i < s.img.Count() {
