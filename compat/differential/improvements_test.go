@@ -24,6 +24,10 @@ func TestImprovements(t *testing.T) {
 			deleteAll[boltDB, boltTx, boltBucket, boltCursor](onBbolt), deleteAll[ownDB, ownTx, ownBucket, ownCursor](onLightning),
 			"10 of 20 left", "0 of 20 left",
 		}, {
+			"Prev over leaves emptied in the same transaction",
+			prevEmptied[boltDB, boltTx, boltBucket, boltCursor](onBbolt), prevEmptied[ownDB, ownTx, ownBucket, ownCursor](onLightning),
+			"nothing", "a",
+		}, {
 			"a nil value, read in the transaction that put it",
 			putNil[boltDB, boltTx, boltBucket, boltCursor](onBbolt), putNil[ownDB, ownTx, ownBucket, ownCursor](onLightning),
 			"absent, then present", "present, then present",
@@ -119,6 +123,35 @@ func deleteAll[D database[T], T transaction[B, C], B bucket[B, C], C cursor[B]](
 			})
 		}))
 		return fmt.Sprintf("%d of 20 left", left)
+	})
+}
+
+func prevEmptied[D database[T], T transaction[B, C], B bucket[B, C], C cursor[B]](e engine[D, T, B]) func(string) string {
+	return story[D, T, B, C](e, func(_ string, db D) string {
+		key := func(i int) []byte { return fmt.Appendf(nil, "c%03d", i) }
+		must(db.Update(func(tx T) error {
+			b, err := tx.CreateBucket([]byte("b"))
+			must(err)
+			must(b.Put([]byte("a"), []byte("v")))
+			for i := range 300 {
+				must(b.Put(key(i), make([]byte, 50)))
+			}
+			return nil
+		}))
+		seen := "nothing"
+		must(db.Update(func(tx T) error {
+			b := tx.Bucket([]byte("b"))
+			for i := range 300 {
+				must(b.Delete(key(i)))
+			}
+			c := b.Cursor()
+			c.Seek(key(37))
+			if k, _ := c.Prev(); k != nil {
+				seen = string(k)
+			}
+			return nil
+		}))
+		return seen
 	})
 }
 

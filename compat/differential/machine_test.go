@@ -29,6 +29,7 @@ type txn[T any] struct {
 	writable bool
 	managed  bool
 	writes   int             // so far
+	deletes  map[string]bool // paths of the buckets that keys were deleted from
 	dirty    map[string]bool // paths of the buckets changed
 }
 
@@ -150,7 +151,7 @@ func (m *machine[D, T, B, C]) begin(writable bool) {
 // adopt takes a transaction that has begun.
 func (m *machine[D, T, B, C]) adopt(tx T, writable, managed bool) *txn[T] {
 	m.log("transaction %d", tx.ID())
-	x := &txn[T]{tx: tx, writable: writable, managed: managed, dirty: make(map[string]bool)}
+	x := &txn[T]{tx: tx, writable: writable, managed: managed, dirty: make(map[string]bool), deletes: make(map[string]bool)}
 	m.txs = append(m.txs, x)
 	m.buckets = append(m.buckets, &bucketHandle[T, B]{tx.Cursor().Bucket(), x, "/"})
 	return x
@@ -319,6 +320,7 @@ func (m *machine[D, T, B, C]) delete(h *bucketHandle[T, B], key []byte) {
 		m.log("delete %.20q: %s", key, m.engine.err(err))
 	} else {
 		wrote(h)
+		h.txn.deletes[h.path] = true
 	}
 }
 
@@ -389,6 +391,7 @@ func (m *machine[D, T, B, C]) stepCursor(o op, c *cursorHandle[T, B, C]) {
 		m.log("remove: %s", m.engine.err(err))
 		if err == nil {
 			wrote(c.bucket)
+			c.bucket.txn.deletes[c.bucket.path] = true
 		}
 		return
 	}
@@ -402,7 +405,7 @@ func (m *machine[D, T, B, C]) stepCursor(o op, c *cursorHandle[T, B, C]) {
 	case 2:
 		k, v = c.c.Seek(o.Key)
 	default:
-		if !current {
+		if !current || how >= 5 && c.bucket.txn.deletes[c.bucket.path] { // bbolt's Prev stops at leaves that are empty until the commit
 			return
 		}
 		if how < 5 && m.engine.defect != "next is previous" {

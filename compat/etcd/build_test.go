@@ -58,7 +58,7 @@ func build(name string, replaced bool) (path string, err error) {
 			edit = append(edit, "-replace="+module+"="+dir)
 		}
 	} else {
-		edit = append(edit, "-dropreplace="+bboltModule, "-dropreplace="+engineModule)
+		edit = append(edit, "-dropreplace="+bboltModule, "-dropreplace="+engineModule, "-droprequire="+engineModule)
 	}
 	for _, args := range [][]string{
 		append(edit, mod),
