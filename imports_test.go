@@ -47,7 +47,7 @@ var layers = []struct {
 	{"fsync", []string{"arch"}},
 	{"ops", []string{".", "ops"}},
 	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant", "internal/memdir"}},
-	{"internal/boltfile", nil},
+	{"internal/boltfile", []string{"fsync"}},
 	{"internal/migrate", []string{".", "internal/boltfile"}},
 	{"cmd/lightning-cli", []string{".", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile"}},
 	{"compat/clients", nil},

@@ -2,7 +2,7 @@
 package bleve
 
 import (
-	_ "github.com/blevesearch/bleve/v2/index/upsidedown/store/boltdb"
 	_ "github.com/blevesearch/bleve/v2/index/scorch"
+	_ "github.com/blevesearch/bleve/v2/index/upsidedown/store/boltdb"
 	_ "go.etcd.io/bbolt"
 )

@@ -2,7 +2,7 @@
 package buildkit
 
 import (
-	_ "github.com/moby/buildkit/solver/bboltcachestorage"
 	_ "github.com/moby/buildkit/cache/metadata"
+	_ "github.com/moby/buildkit/solver/bboltcachestorage"
 	_ "go.etcd.io/bbolt"
 )

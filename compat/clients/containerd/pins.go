@@ -3,7 +3,7 @@ package containerd
 
 import (
 	_ "github.com/containerd/containerd/v2/core/metadata"
-	_ "github.com/containerd/containerd/v2/core/snapshots/storage"
 	_ "github.com/containerd/containerd/v2/core/mount/manager"
+	_ "github.com/containerd/containerd/v2/core/snapshots/storage"
 	_ "go.etcd.io/bbolt"
 )
