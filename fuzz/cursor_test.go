@@ -15,9 +15,9 @@ type place struct {
 type placeState uint8
 
 const (
-	placeNone placeState = iota // not moved yet, or nothing to stand at
+	placeNone placeState = iota // not moved yet
 	placeKey
-	placePast // behind the last key
+	placePast // behind the last key, also if there is none
 )
 
 // next moves the place and returns the key that Next must return.
@@ -59,7 +59,7 @@ func (at *place) prev(keys []string) (string, bool) {
 // edge moves the place to key i, if there is one.
 func (at *place) edge(keys []string, i int) (string, bool) {
 	if len(keys) == 0 {
-		*at = place{}
+		*at = place{state: placePast}
 		return "", false
 	}
 	*at = place{placeKey, keys[i]}
@@ -71,10 +71,7 @@ func (at *place) seek(keys []string, k string) (string, bool) {
 	if i < len(keys) {
 		return at.edge(keys, i)
 	}
-	*at = place{}
-	if len(keys) > 0 {
-		at.state = placePast
-	}
+	*at = place{state: placePast}
 	return "", false
 }
 

@@ -169,7 +169,8 @@ func clash(m *model, name []byte) error {
 	switch {
 	case m.nested[string(name)] != nil:
 		return nil
-	case m.values[string(name)] != nil:
+	case m.values[string(name)] != nil,
+		len(name) == 0 && len(m.values)+len(m.nested) == 0: // as in bbolt
 		return lightning.ErrIncompatibleValue
 	}
 	return lightning.ErrBucketNotFound
@@ -230,8 +231,6 @@ func (s *session) moveBucket(b *lightning.Bucket, m *model, path []string) {
 	dst, to, dstPath := s.pick()
 	want := clash(m, name)
 	switch {
-	case len(name) == 0:
-		want = lightning.ErrBucketNameRequired
 	case want != nil:
 	case m == to:
 		want = lightning.ErrSameBuckets
