@@ -109,6 +109,9 @@ func (r *report) add(c comparison) {
 			fmt.Fprintln(r.out, indent(c.lightning.outputOf(test)))
 		}
 	}
+	for _, test := range c.unsteady {
+		fmt.Fprintf(r.out, "  passed when run again: %s\n", test)
+	}
 	for _, test := range c.excepted {
 		fmt.Fprintf(r.out, "  left out: %s: %s\n", test, c.suite.except[test])
 	}
