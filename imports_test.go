@@ -48,7 +48,7 @@ var layers = []struct {
 	{"ops", []string{".", "ops"}},
 	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant", "internal/memdir"}},
 	{"internal/boltfile", []string{"fsync"}},
-	{"internal/migrate", []string{".", "internal/boltfile"}},
+	{"internal/migrate", []string{".", "internal/boltfile", "fsync", "page"}},
 	{"cmd/lightning-cli", []string{".", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile"}},
 	{"compat/clients", nil},
 	{"fuzz", []string{"."}},
