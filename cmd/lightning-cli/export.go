@@ -23,16 +23,22 @@ type exportSummary struct {
 func newExport(a *app) *cobra.Command {
 	var bucket string
 	var force bool
+	format := formatTree
 	var etcd etcdOptions
 	cmd := &cobra.Command{
-		Use:   "export DB DIR",
-		Short: "Write a directory tree out of a database, or its keys to etcd",
+		Use:   "export DB DIR|FILE|-",
+		Short: "Write a directory tree, JSON lines or CSV out of a database, or its keys to etcd",
 		Long: `Write the tree that import stored back to the directory DIR, with permissions and symbolic links. DIR
 is created if it is missing; if it is not empty, --force is needed: files and links of the same names
 are then replaced, and everything else in DIR is left alone.
 
 The database is not trusted: names that are empty, ".", "..", or hold a slash or a NUL are refused,
 and nothing is ever written through a symbolic link or outside DIR. The tree is one snapshot.
+
+` + recordsHelp + `
+They are one snapshot of the database, or of the bucket given, in FILE, which gets its name when it is whole and
+replaces another only with --force, or on stdout if that is "-"; the summary then goes to stderr. What is exported
+can be imported into an empty database, and makes the same one.
 
 With --to-etcd there is no DIR: one snapshot of the database, or of the bucket given, is written to an
 etcd cluster. The names of the buckets around a key become its prefix, each with --etcd-separator behind
@@ -41,26 +47,41 @@ are refused. Empty buckets and sequences have no place in etcd; a warning counts
 command can be given again with --etcd-overwrite. A user's NAME:PASSWORD is taken from ` + etcdUserEnv + `.`,
 		Example: `  lightning-cli export backup.db /restore/www --bucket www
   lightning-cli export backup.db . --force
+  lightning-cli export app.db app.jsonl --format jsonl
+  lightning-cli export app.db - --format csv --bucket users --value-encoding base64 | gzip > users.csv.gz
   lightning-cli export app.db --to-etcd http://127.0.0.1:2379 --etcd-prefix app/`,
 		Args: argCount(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			toEtcd := cmd.Flags().Changed("to-etcd")
 			if toEtcd != (len(args) == 1) {
-				return usagef("either a directory or --to-etcd; usage: %s", cmd.UseLine())
+				return usagef("either a directory, a file or --to-etcd; usage: %s", cmd.UseLine())
+			}
+			changed := cmd.Flags().Changed
+			if err := onlyFor(changed, format, []recordFormat{formatCSV}, "key-encoding", "value-encoding"); err != nil {
+				return err
+			}
+			if err := onlyFor(changed, format, []recordFormat{formatTree}, "to-etcd"); err != nil {
+				return err
+			}
+			if !changed("bucket") && (toEtcd || format != formatTree) {
+				bucket = ""
+			}
+			if format != formatTree {
+				return a.exportRecords(cmd.Context(), args[0], args[1], bucket, format, force)
 			}
 			if toEtcd {
-				if !cmd.Flags().Changed("bucket") {
-					bucket = ""
-				}
 				return a.exportEtcd(cmd.Context(), args[0], bucket, etcd)
 			}
 			return a.exportTree(cmd.Context(), args[0], args[1], bucket, force)
 		},
 	}
-	cmd.Flags().StringVar(&bucket, "bucket", defaultTree, "path of the bucket that holds the tree (for etcd: default all)")
-	cmd.Flags().BoolVar(&force, "force", false, "write into a directory that is not empty")
+	cmd.Flags().StringVar(&bucket, "bucket", defaultTree, "path of the bucket that holds the tree (for etcd and records: default all)")
+	cmd.Flags().Var(&format, "format", "what to write")
+	cmd.Flags().BoolVar(&force, "force", false, "write into a directory that is not empty, or replace FILE")
 	etcd.flags(cmd)
 	a.bucketFlag(cmd)
+	a.keyFlag(cmd)
+	a.valueFlag(cmd)
 	return cmd
 }
 

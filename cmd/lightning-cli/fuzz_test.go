@@ -155,6 +155,8 @@ func FuzzCommand(f *testing.F) {
 		"buckets db", "buckets db users -r -o json", "stats db", "stats db users -ojson", "check db", "check db -o json --quiet", "check none", "check text",
 		"pages db", "pages db --type leaf,branch -ojson", "pages db 0 1 2", "pages db 99999999999999999999", "import db tree", "import new tree --ack --batch-bytes 1",
 		"import db tree --mirror --bucket users -o json", "import db text", "export db out", "export db tree", "export db tree --force", "export db out --bucket users",
+		"export db out --format jsonl", "export db - --format csv --value-encoding hex --bucket users -ojson", "export db text --format csv --force", "import new - --format csv",
+		"import db text --format jsonl --create-buckets", "migrate db new.bolt", "migrate db db", "migrate text new", "migrate db new --dry-run -ojson", "migrate db new --to lightning",
 		"check db --timeout -1s", "check db --timeout 1e9h", "check db --output yaml", "-o json check", "-o\x00json", "completion bash", "__complete put db users ",
 	} {
 		f.Add(strings.ReplaceAll(line, " ", "\n"), "from stdin")

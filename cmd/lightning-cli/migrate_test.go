@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -173,26 +172,4 @@ func TestMigrate_RootSequence(t *testing.T) {
 	if !strings.Contains(errs, "warning") || !strings.Contains(errs, "42") {
 		t.Errorf("stderr: %q", errs)
 	}
-}
-
-// TestMigrate_ReadOnlyDirectory runs in a process without root's right to write
-// everywhere.
-func TestMigrate_ReadOnlyDirectory(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("directories of Windows have no such mode")
-	}
-	if os.Geteuid() == 0 {
-		asNobody(t)
-		return
-	}
-	src := newBolt(t)
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o500); err != nil {
-		t.Fatal(err)
-	}
-	_, errs := cli(t, exitGeneral, "migrate", src, filepath.Join(dir, "new.ldb"))
-	if !strings.Contains(errs, "permission denied") {
-		t.Errorf("stderr: %q", errs)
-	}
-	cli(t, exitOK, "migrate", src, filepath.Join(dir, "new.ldb"), "--dry-run")
 }

@@ -66,7 +66,7 @@ func Open(ctx context.Context, path string, timeout time.Duration) (*File, error
 	if err != nil {
 		return nil, err
 	}
-	err = fsync.Lock(ctx, file, false, timeout)
+	err = lock(ctx, file, timeout)
 	if errors.Is(err, fsync.ErrLockTimeout) {
 		err = fmt.Errorf("%w: %s", ErrInUse, path)
 	}

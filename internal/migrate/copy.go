@@ -53,7 +53,7 @@ type copier struct {
 
 // run copies what is behind the state's position. It leaves no transaction
 // open, and the target with all that was committed.
-func (c *copier) run(ctx context.Context, t target) (err error) {
+func (c *copier) run(ctx context.Context) (err error) {
 	var from *Position
 	if c.state.Begun {
 		from = &c.state.Position
@@ -68,13 +68,13 @@ func (c *copier) run(ctx context.Context, t target) (err error) {
 	if c.limit > 0 && len(c.state.Recent) != len(c.state.Position.Path)+1 {
 		c.state.Recent = make([][3]int64, len(c.state.Position.Path)+1)
 	}
-	if t != nil {
+	if c.target != nil {
 		defer func() {
 			if err != nil {
-				err = errors.Join(err, t.rollback())
+				err = errors.Join(err, c.target.rollback())
 			}
 		}()
-		if err := t.begin(c.state.Position.Path); err != nil {
+		if err := c.target.begin(c.state.Position.Path); err != nil {
 			return c.m.advise(err)
 		}
 	}

@@ -56,7 +56,11 @@ func TestRun_DamagedBolt(t *testing.T) {
 	headless := append([]byte(nil), sound...)
 	clear(headless[:2*page])
 	try(headless)
-	every := max(1, len(sound)/page/30)
+	cases := 30
+	if testing.Short() {
+		cases = 8
+	}
+	every := max(1, len(sound)/page/cases)
 	for id := 0; id < len(sound)/page; id += every {
 		image := append([]byte(nil), sound...)
 		clear(image[id*page:][:page])
@@ -86,7 +90,11 @@ func TestRun_DamagedCopy(t *testing.T) {
 			before := takeFingerprint(t, src)
 			want := dump(t, src, from)
 			outcomes := map[string]int{}
-			for range 25 {
+			cases := 25
+			if testing.Short() {
+				cases = 8
+			}
+			for range cases {
 				image := append([]byte(nil), unfinished...)
 				id := r.IntN(len(image) / 4096)
 				if r.IntN(2) == 0 {

@@ -3,6 +3,7 @@ package migrate
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -176,7 +177,7 @@ func dumpBucket[B testBucket[B]](b B, path string, lines *[]string) error {
 		if v == nil {
 			return dumpBucket(b.Bucket(k), at, lines)
 		}
-		*lines = append(*lines, fmt.Sprintf("%s = %x", at, v))
+		*lines = append(*lines, fmt.Sprintf("%s = %d bytes %x", at, len(v), sha256.Sum256(v)))
 		return nil
 	})
 }

@@ -251,7 +251,7 @@ func (m *migration) dryRun(ctx context.Context) error {
 	}
 	m.result.Resumed = err == nil
 	c := &copier{m: m, limit: m.leafLimit()}
-	return c.run(ctx, nil)
+	return c.run(ctx)
 }
 
 // unlink finishes a run that ended between the two steps of place.
@@ -274,7 +274,7 @@ func (m *migration) fill(ctx context.Context) (err error) {
 		return nil
 	}
 	c := &copier{m: m, target: t, limit: m.leafLimit(), state: *st}
-	if err := c.run(ctx, t); err != nil {
+	if err := c.run(ctx); err != nil {
 		return err
 	}
 	return t.finish()

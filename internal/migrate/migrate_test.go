@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestRun_Huge(t *testing.T) {
 
 func hugeEntries[B testBucket[B]](b B) (err error) {
 	for i := range 3 {
-		if err := b.Put([]byte{'k', byte(i)}, bytes.Repeat([]byte{byte(i)}, 20<<20)); err != nil {
+		if err := b.Put([]byte{'k', byte(i)}, bytes.Repeat([]byte{byte(i)}, 6<<20)); err != nil {
 			return err
 		}
 	}
@@ -225,6 +226,24 @@ func TestRun_InUse(t *testing.T) {
 		if _, err := run(t, Options{Source: src, Destination: dst}); err != nil {
 			t.Errorf("from %s: %v", from, err)
 		}
+	}
+}
+
+// TestRun_CopyInUse has two migrations of the same source at once.
+func TestRun_CopyInUse(t *testing.T) {
+	for _, from := range bothWays {
+		src, dst := setup(t, from, 1, 600)
+		interrupt(t, Options{Source: src, Destination: dst, BatchEntries: 100}, 1)
+		release := openForWriting(t, dst+Suffix, from.Other())
+		_, err := run(t, Options{Source: src, Destination: dst, LockTimeout: 60 * time.Millisecond})
+		if !errors.Is(err, lightning.ErrTimeout) || strings.Contains(err.Error(), "remove") {
+			t.Errorf("from %s: %v", from, err)
+		}
+		release()
+		if _, err := run(t, Options{Source: src, Destination: dst}); err != nil {
+			t.Errorf("from %s: %v", from, err)
+		}
+		wantCopy(t, src, dst, from)
 	}
 }
 

@@ -33,6 +33,14 @@ func Move(oldName, newName string) error {
 	return fsync.SyncDir(newName)
 }
 
+// Replace is Move that replaces the file newName, in one step.
+func Replace(oldName, newName string) error {
+	if err := os.Rename(oldName, newName); err != nil {
+		return err
+	}
+	return fsync.SyncDir(newName)
+}
+
 // link gives the file at oldName the name newName, unless that is taken, and
 // takes the old one away. A run that is stopped in between finds both.
 func link(oldName, newName string) error {
