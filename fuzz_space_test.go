@@ -30,9 +30,7 @@ func FuzzSpaceMap(f *testing.F) {
 	}
 	db := openForForgery(f)
 	f.Fuzz(func(t *testing.T, input []byte) {
-		if len(input) > 1<<10 {
-			t.Skip("longer programs find nothing that these do not")
-		}
+		input = input[:min(len(input), 1<<10)] // longer programs find nothing that these do not
 		watch(t, "FuzzSpaceMap")
 		g := &spaceForger{t: t, db: db, input: input}
 		g.forge()

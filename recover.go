@@ -153,7 +153,7 @@ func (r *recovery) unfinished() (bool, error) {
 	id, err := page.PeekMeta(slot)
 	switch {
 	case errors.Is(err, page.ErrMetaMagic): // not written, or torn
-	case err != nil || page.PeekTxID(slot) != createdTx:
+	case err != nil || page.PeekTxID(slot) > 1:
 		return false, nil // for discover to judge
 	default:
 		check := r.db.useKey(id.FileID)
@@ -182,9 +182,6 @@ func (db *DB) newPageSize() int {
 	return DefaultPageSize
 }
 
-// createdTx is the transaction of a new database. It is in slot 1.
-const createdTx = page.TxID(1)
-
 // create writes the two meta slots of an empty database, slot 1 durably before
 // slot 0. So what a crash leaves of the first write, be it torn, has a first
 // page of zeros, which no other file begins with; and of the second write
@@ -206,18 +203,16 @@ func (db *DB) create() error {
 	if err := db.file.Grow(fsync.OpGrow, 2*int64(size)); err != nil {
 		return err
 	}
-	for tx := createdTx; ; tx-- {
-		m.TxID, m.DurableTx = tx, tx
-		if err := db.writeMetaSlot(int(tx), &m); err != nil {
+	for slot := 1; slot >= 0; slot-- {
+		m.TxID, m.DurableTx = page.TxID(slot), page.TxID(slot)
+		if err := db.writeMetaSlot(slot, &m); err != nil {
 			return err
 		}
 		if err := db.file.SyncFull(fsync.OpCreateSync); err != nil {
 			return err
 		}
-		if tx == 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 // settle brings what a killed process left in the page cache to the medium, so

@@ -27,9 +27,7 @@ func FuzzOperations(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
-		if len(input) > 4<<10 {
-			t.Skip("longer programs find nothing that these do not")
-		}
+		input = input[:min(len(input), 4<<10)] // longer programs find nothing that these do not
 		watch(t)
 		m := newMachine(t, input)
 		m.run()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 // childEnv tells a copy of this test binary, started by a test, what to do.
@@ -47,7 +48,7 @@ func TestStore_Kill(t *testing.T) {
 		appendForever(t, job[0])
 		return
 	}
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	path := filepath.Join(t.TempDir(), "raft.ldb")
 	for range 6 {
 		cmd := child("TestStore_Kill", path)
@@ -155,7 +156,7 @@ func TestStore_FailedDisk(t *testing.T) {
 // TestStore_DamagedFile turns bits of the file of a closed Store: every entry
 // that is then read is right or an error.
 func TestStore_DamagedFile(t *testing.T) {
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	path := filepath.Join(t.TempDir(), "raft.ldb")
 	s, err := Open(path, nil)
 	must(t, err)

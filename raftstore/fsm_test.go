@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 var users = Path{"users"}
@@ -281,7 +282,7 @@ func randomBatch(rng *rand.Rand) *Batch {
 // restarts, replays and restores on one side: the responses and the contents
 // come out equal.
 func TestFSM_Deterministic(t *testing.T) {
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	path := filepath.Join(t.TempDir(), "grouped.ldb")
 	one, grouped := tempFSM(t), openFSM(t, path, nil)
 	var failed, worked int

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -17,18 +16,8 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/seed"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of the random tests (0: by the clock)")
-
-func newRand(t *testing.T) *rand.Rand {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 func openStore(t *testing.T, path string, o *Options) *Store {
 	t.Helper()
@@ -410,7 +399,7 @@ func (w *world) compare() {
 }
 
 func TestStore_Model(t *testing.T) {
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	for _, gaps := range []bool{false, true} {
 		w := &world{
 			t: t, rng: rng, path: filepath.Join(t.TempDir(), "raft.ldb"), o: &Options{AllowGaps: gaps},
@@ -429,7 +418,7 @@ func TestStore_Model(t *testing.T) {
 // TestStore_ModelOfGaps compares with the map alone: raft's own store does not
 // look for the first entry behind a hole.
 func TestStore_ModelOfGaps(t *testing.T) {
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	s := tempStore(t, &Options{AllowGaps: true})
 	if s.IsMonotonic() {
 		t.Error("monotonic")

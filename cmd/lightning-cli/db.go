@@ -10,14 +10,13 @@ import (
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/await"
 )
 
 // keyFileEnv names the integrity key file when the flag does not.
 const keyFileEnv = "LIGHTNING_INTEGRITY_KEY_FILE"
 
 const (
-	// lockStep is how long one attempt at the file lock lasts; between attempts a signal is noticed.
-	lockStep = 50 * time.Millisecond
 	// keyLimitBytes keeps a wrong path, such as a device, from being read without end.
 	keyLimitBytes = 64 << 10
 	databaseMode  = 0o600
@@ -54,29 +53,18 @@ func (a *app) open(ctx context.Context, path string, want access, pageSize int) 
 			return nil, err
 		}
 	}
-	deadline := time.Now().Add(a.timeout)
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		step := lockStep
-		if a.timeout > 0 {
-			step = max(min(step, time.Until(deadline)), time.Millisecond)
-		}
-		db, err := lightning.Open(path, databaseMode, &lightning.Options{
-			Timeout:      step,
+	db, err := await.Open(ctx, a.timeout, lightning.ErrTimeout, func(wait time.Duration) (*lightning.DB, error) {
+		return lightning.Open(path, databaseMode, &lightning.Options{
+			Timeout:      wait,
 			ReadOnly:     want == readExisting,
 			PageSize:     pageSize,
 			IntegrityKey: key,
 		})
-		if err == nil {
-			return db, nil
-		}
-		lastTry := a.timeout > 0 && !time.Now().Before(deadline)
-		if !errors.Is(err, lightning.ErrTimeout) || lastTry {
-			return nil, fmt.Errorf("open %s: %w", path, err)
-		}
+	})
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("open %s: %w", path, err)
 	}
+	return db, err
 }
 
 // integrityKey reads the key from the file that the flag or the environment names; nil if neither does.

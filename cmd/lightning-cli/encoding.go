@@ -116,6 +116,14 @@ func (e encoding) decodePath(s string) ([][]byte, error) {
 	return path, nil
 }
 
+// decodeBase is decodePath that takes "" for the root bucket.
+func (e encoding) decodeBase(s string) ([][]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return e.decodePath(s)
+}
+
 // escape spells b in the text encoding; the characters of special are escaped too.
 func escape(b []byte, special string) string {
 	var out strings.Builder

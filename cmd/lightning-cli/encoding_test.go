@@ -2,20 +2,13 @@ package main
 
 import (
 	"bytes"
-	"flag"
-	"math/rand/v2"
 	"testing"
+
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of random tests; 0 takes a new one")
-
 func TestEncoding_RoundTrip(t *testing.T) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 1))
+	rng := seed.Rand(t)
 	inputs := [][]byte{{}, {0}, []byte(`\`), []byte(`\x00`), []byte("a/b"), []byte("tab\tnew\nline"),
 		[]byte("grüße 漢字"), {0xff, 0xfe}, []byte("\ufffd"), []byte("\u00a0\u202e")}
 	for range 2000 {

@@ -14,8 +14,9 @@ import (
 	"strings"
 	"time"
 
-	lightning "github.com/lightning-db/lightning"
 	"github.com/spf13/cobra"
+
+	lightning "github.com/lightning-db/lightning"
 )
 
 // Bounds of one transaction. etcd's own defaults are 128 operations and 1.5 MiB.
@@ -83,11 +84,9 @@ type etcdExporter struct {
 }
 
 func (a *app) exportEtcd(ctx context.Context, db, bucket string, opts etcdOptions) (err error) {
-	var path [][]byte // of the root bucket
-	if bucket != "" {
-		if path, err = a.bucketEnc.decodePath(bucket); err != nil {
-			return err
-		}
+	path, err := a.bucketEnc.decodeBase(bucket)
+	if err != nil {
+		return err
 	}
 	ex := &etcdExporter{ctx: ctx, opts: opts}
 	if err := ex.prepare(); err != nil {

@@ -164,11 +164,11 @@ func FuzzCommand(f *testing.F) {
 	template := newSandbox(f)
 	f.Fuzz(func(t *testing.T, line, stdin string) {
 		if len(line) > 1<<10 || len(stdin) > 1<<10 {
-			t.Skip("longer ones find nothing that these do not")
+			return // longer ones find nothing that these do not
 		}
 		args := strings.Split(line, "\n")
 		if slices.ContainsFunc(args, leavesSandbox) {
-			t.Skip("leads out of the directory")
+			return // leads out of the directory
 		}
 		enterSandbox(t, template)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

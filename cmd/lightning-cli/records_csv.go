@@ -156,9 +156,7 @@ func (c *csvReader) record(fields [][]byte) (r *record, err error) {
 		fields[i] = nil // large ones are there once
 		switch column.name {
 		case columnBucket:
-			if field != "" {
-				r.bucket, err = column.enc.decodePath(field)
-			}
+			r.bucket, err = column.enc.decodeBase(field)
 		case columnKey:
 			r.key, err = column.enc.decode(field)
 		case columnValue:
@@ -234,6 +232,25 @@ func (c *csvReader) lineFeed() error {
 	return err
 }
 
+// ends tells whether b, or err in its place, is the end of a field, and then
+// reports last if it is that of the row too.
+func (c *csvReader) ends(b byte, err error) (ends, last bool, _ error) {
+	switch {
+	case err == io.EOF:
+		return true, true, nil
+	case err != nil:
+		return false, false, err
+	case b == ',':
+		return true, false, nil
+	case b == '\n':
+		c.at++
+		return true, true, nil
+	case b == '\r':
+		return true, true, c.lineFeed()
+	}
+	return false, false, nil
+}
+
 // field reads a field and what ends it, and reports last if that is the end of
 // the row.
 func (c *csvReader) field() (field []byte, last bool, err error) {
@@ -248,18 +265,10 @@ func (c *csvReader) field() (field []byte, last bool, err error) {
 		return c.quoted()
 	}
 	for {
+		if ends, last, err := c.ends(b, err); ends || err != nil {
+			return field, last, err
+		}
 		switch {
-		case err == io.EOF:
-			return field, true, nil
-		case err != nil:
-			return nil, false, err
-		case b == ',':
-			return field, false, nil
-		case b == '\n':
-			c.at++
-			return field, true, nil
-		case b == '\r':
-			return field, true, c.lineFeed()
 		case b == '"':
 			return nil, false, errors.New("a quote inside of a field that does not begin with one")
 		case int64(len(field)) == fieldLimit:
@@ -293,18 +302,8 @@ func (c *csvReader) quoted() (field []byte, last bool, err error) {
 			continue // two quotes are one of the field
 		}
 		field = field[:len(field)-1]
-		switch {
-		case err == io.EOF:
-			return field, true, nil
-		case err != nil:
-			return nil, false, err
-		case b == ',':
-			return field, false, nil
-		case b == '\n':
-			c.at++
-			return field, true, nil
-		case b == '\r':
-			return field, true, c.lineFeed()
+		if ends, last, err := c.ends(b, err); ends || err != nil {
+			return field, last, err
 		}
 		return nil, false, fmt.Errorf("%q behind the quote that ends a field", b)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
-	"github.com/lightning-db/lightning/internal/migrate"
+	"github.com/lightning-db/lightning/internal/newfile"
 )
 
 // recordsSummary is what was written or read. Bytes are those of keys and values.
@@ -37,11 +37,9 @@ type recordExporter struct {
 // exportRecords writes the bucket, or all of the database if it is "", to the
 // file name, or to stdout if that is "-".
 func (a *app) exportRecords(ctx context.Context, db, name, bucket string, format recordFormat, force bool) (err error) {
-	var path [][]byte
-	if bucket != "" {
-		if path, err = a.bucketEnc.decodePath(bucket); err != nil {
-			return err
-		}
+	path, err := a.bucketEnc.decodeBase(bucket)
+	if err != nil {
+		return err
 	}
 	started := time.Now()
 	ex := &recordExporter{ctx: ctx}
@@ -173,9 +171,9 @@ func writeWhole(name string, replace bool, fn func(w *bufio.Writer) error) (err 
 		return err
 	}
 	if replace {
-		return migrate.Replace(temp, name)
+		return newfile.Replace(temp, name)
 	}
-	return migrate.Move(temp, name)
+	return newfile.Move(temp, name)
 }
 
 // reportRecords prints the summary, to stderr if stdout carries the records.

@@ -38,10 +38,8 @@ type recordImporter struct {
 // importRecords stores what is in the file name, or on stdin if that is "-".
 func (a *app) importRecords(ctx context.Context, db, name string, opts importOptions) (err error) {
 	im := &recordImporter{app: a, ctx: ctx, opts: opts}
-	if opts.bucket != "" {
-		if im.base, err = a.bucketEnc.decodePath(opts.bucket); err != nil {
-			return err
-		}
+	if im.base, err = a.bucketEnc.decodeBase(opts.bucket); err != nil {
+		return err
 	}
 	source, size, err := a.openRecords(ctx, name)
 	if err != nil {

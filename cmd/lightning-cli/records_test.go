@@ -8,7 +8,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math"
@@ -21,19 +20,13 @@ import (
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/seed"
 )
-
-var recordSeed = flag.Uint64("records.seed", 0, "seed of the random record tests; 0 takes the time")
 
 // randomDB makes a database with one of everything that records must keep.
 func randomDB(t *testing.T) string {
 	t.Helper()
-	seed := *recordSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-records.seed=%d", seed)
-	r := rand.New(rand.NewPCG(seed, 3))
+	r := seed.Rand(t)
 	db := newDB(t)
 	inDB(t, db, func(tx *lightning.Tx) error { return fillRecords(r, rootBucket(tx), 3) })
 	return db

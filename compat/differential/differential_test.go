@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lightning-db/lightning/internal/memdir"
 )
 
 var (
@@ -25,24 +27,7 @@ type arena struct {
 	sabotage string
 }
 
-// newArena is in memory where the platform has such a place.
-func newArena(t testing.TB) *arena {
-	t.Helper()
-	root := ""
-	if _, err := os.Stat("/dev/shm"); err == nil {
-		root = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(root, "differential-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return &arena{dir: dir}
-}
+func newArena(t testing.TB) *arena { return &arena{dir: memdir.Temp(t)} }
 
 // differ runs the program on both engines and tells where they part, "" if they
 // do not.

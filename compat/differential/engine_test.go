@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/lightning-db/lightning"
 	"go.etcd.io/bbolt"
@@ -116,17 +115,15 @@ var onBbolt = engine[boltDB, boltTx, boltBucket]{
 		s := b.Stats()
 		return s.KeyN, s.BucketN
 	},
-	inspect: func(tx *bbolt.Tx) string { return structure(tx.Inspect()) },
+	inspect: func(tx *bbolt.Tx) string { return fmt.Sprintf("%x", tx.Inspect()) },
 	check:   func(tx *bbolt.Tx) []error { return drain(tx.Check()) },
 	err: func(err error) string {
-		return nameOf(err, map[string]error{
-			"DatabaseNotOpen": bbolterrors.ErrDatabaseNotOpen, "TxNotWritable": bbolterrors.ErrTxNotWritable,
-			"TxClosed": bbolterrors.ErrTxClosed, "BucketNotFound": bbolterrors.ErrBucketNotFound,
-			"BucketExists": bbolterrors.ErrBucketExists, "BucketNameRequired": bbolterrors.ErrBucketNameRequired,
-			"KeyRequired": bbolterrors.ErrKeyRequired, "KeyTooLarge": bbolterrors.ErrKeyTooLarge,
-			"IncompatibleValue": bbolterrors.ErrIncompatibleValue, "SameBuckets": bbolterrors.ErrSameBuckets,
-			"DifferentDB": bbolterrors.ErrDifferentDB,
-		})
+		return textOf(err,
+			bbolterrors.ErrDatabaseNotOpen, bbolterrors.ErrTxNotWritable, bbolterrors.ErrTxClosed,
+			bbolterrors.ErrBucketNotFound, bbolterrors.ErrBucketExists, bbolterrors.ErrBucketNameRequired,
+			bbolterrors.ErrKeyRequired, bbolterrors.ErrKeyTooLarge, bbolterrors.ErrIncompatibleValue,
+			bbolterrors.ErrSameBuckets, bbolterrors.ErrDifferentDB,
+		)
 	},
 }
 
@@ -147,38 +144,32 @@ var onLightning = engine[ownDB, ownTx, ownBucket]{
 		s := b.Stats()
 		return s.KeyN, s.BucketN
 	},
-	inspect: func(tx *lightning.Tx) string {
-		s := tx.Inspect()
-		return lightningStructure(s)
-	},
-	check: func(tx *lightning.Tx) []error { return drain(tx.Check()) },
+	inspect: func(tx *lightning.Tx) string { return fmt.Sprintf("%x", tx.Inspect()) },
+	check:   func(tx *lightning.Tx) []error { return drain(tx.Check()) },
 	err: func(err error) string {
-		return nameOf(err, map[string]error{
-			"DatabaseNotOpen": lightning.ErrDatabaseNotOpen, "TxNotWritable": lightning.ErrTxNotWritable,
-			"TxClosed": lightning.ErrTxClosed, "BucketNotFound": lightning.ErrBucketNotFound,
-			"BucketExists": lightning.ErrBucketExists, "BucketNameRequired": lightning.ErrBucketNameRequired,
-			"KeyRequired": lightning.ErrKeyRequired, "KeyTooLarge": lightning.ErrKeyTooLarge,
-			"IncompatibleValue": lightning.ErrIncompatibleValue, "SameBuckets": lightning.ErrSameBuckets,
-			"DifferentDB": lightning.ErrDifferentDB,
-		})
+		return textOf(err,
+			lightning.ErrDatabaseNotOpen, lightning.ErrTxNotWritable, lightning.ErrTxClosed,
+			lightning.ErrBucketNotFound, lightning.ErrBucketExists, lightning.ErrBucketNameRequired,
+			lightning.ErrKeyRequired, lightning.ErrKeyTooLarge, lightning.ErrIncompatibleValue,
+			lightning.ErrSameBuckets, lightning.ErrDifferentDB,
+		)
 	},
 }
 
 // errOwn is what the functions of a program return that fail.
 var errOwn = errors.New("the program's own error")
 
-func nameOf(err error, names map[string]error) string {
+// textOf returns the text of the sentinel in err: the engines' texts are equal.
+func textOf(err error, sentinels ...error) string {
 	switch {
 	case err == nil:
 		return "ok"
 	case err == errOwn:
 		return "own error"
-	case errors.Is(err, os.ErrClosed):
-		return "closed"
 	}
-	for name, e := range names {
+	for _, e := range sentinels {
 		if errors.Is(err, e) {
-			return name
+			return e.Error()
 		}
 	}
 	return fmt.Sprintf("another error: %v", err)
@@ -189,21 +180,4 @@ func drain(errs <-chan error) (all []error) {
 		all = append(all, err)
 	}
 	return all
-}
-
-// structure writes what Inspect says.
-func structure(s bbolt.BucketStructure) string {
-	text := fmt.Sprintf("%x:%d(", s.Name, s.KeyN)
-	for _, c := range s.Children {
-		text += structure(c)
-	}
-	return text + ")"
-}
-
-func lightningStructure(s lightning.BucketStructure) string {
-	text := fmt.Sprintf("%x:%d(", s.Name, s.KeyN)
-	for _, c := range s.Children {
-		text += lightningStructure(c)
-	}
-	return text + ")"
 }

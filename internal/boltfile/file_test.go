@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lightning-db/lightning/fsync"
 	"go.etcd.io/bbolt"
+
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 // sealMeta computes the checksum of the meta in the page at off anew.
@@ -147,7 +149,7 @@ func openImage(t *testing.T, image []byte) *File {
 
 // TestWalk_CutWhileOpen cuts the file under an open handle.
 func TestWalk_CutWhileOpen(t *testing.T) {
-	r := newRand(t)
+	r := seed.Rand(t)
 	path := writeBolt(t, 4096, func(tx *bbolt.Tx) error { return fillRandom(r, tx.Cursor().Bucket(), 1, 1000) })
 	f := openFile(t, path)
 	w, err := f.Walk(nil)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 // fuzzImages are sound files of several kinds.
@@ -148,7 +150,7 @@ func FuzzBytes(f *testing.F) {
 
 // TestWalk_Flipped flips bits all over small files, and zeroes and fills pages.
 func TestWalk_Flipped(t *testing.T) {
-	r := newRand(t)
+	r := seed.Rand(t)
 	outcomes := map[bool]int{}
 	for _, sound := range fuzzImages(t)[:3] {
 		images := 600

@@ -2,7 +2,6 @@ package boltfile
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,19 +12,6 @@ import (
 
 	"go.etcd.io/bbolt"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")
-
-// newRand returns a source of random numbers and prints its seed.
-func newRand(t testing.TB) *rand.Rand {
-	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed=%d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
-}
 
 // writeBolt makes a bbolt file and runs each function in a transaction.
 func writeBolt(t testing.TB, pageSize int, fns ...func(tx *bbolt.Tx) error) string {

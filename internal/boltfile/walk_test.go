@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 func openFile(t *testing.T, path string) *File {
@@ -25,7 +27,7 @@ func openFile(t *testing.T, path string) *File {
 }
 
 func TestWalk_RandomFiles(t *testing.T) {
-	r := newRand(t)
+	r := seed.Rand(t)
 	for _, pageSize := range []int{0, 1024, 4096, 16384, 65536} {
 		t.Run(fmt.Sprint("page size ", pageSize), func(t *testing.T) {
 			var fns []func(tx *bbolt.Tx) error

@@ -7,15 +7,17 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/lightning-db/lightning/internal/boltfile"
 	"github.com/lightning-db/lightning/internal/memdir"
-	"go.etcd.io/bbolt"
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 // TestRun_DamagedBolt zeroes each page of the source, flips bits in it, and cuts
 // the file: an error, and no destination, or a copy of what the bytes now say.
 func TestRun_DamagedBolt(t *testing.T) {
-	r := newRand(t)
+	r := seed.Rand(t)
 	dir := memdir.Temp(t)
 	src, dst := filepath.Join(dir, "source"), filepath.Join(dir, "destination")
 	writeFile(t, src, Bolt, func(b *bbolt.Bucket) error { return fillRandom(r, b, 2, 40) }, nil)
@@ -83,7 +85,7 @@ func TestRun_DamagedBolt(t *testing.T) {
 func TestRun_DamagedCopy(t *testing.T) {
 	for _, from := range bothWays {
 		t.Run(string(from), func(t *testing.T) {
-			r := newRand(t)
+			r := seed.Rand(t)
 			src, dst := setup(t, from, 2, 600)
 			interrupt(t, Options{Source: src, Destination: dst, BatchEntries: 20}, 2)
 			unfinished := takeFingerprint(t, dst+Suffix).content

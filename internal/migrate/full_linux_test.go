@@ -10,6 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// mountSmall mounts a file system of the given size until the test ends.
+func mountSmall(t *testing.T, size string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		t.Skipf("this process may not mount a file system: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // TestRun_FullDisk fills a small file system in the middle, makes it larger and
 // goes on.
 func TestRun_FullDisk(t *testing.T) {
@@ -17,19 +36,7 @@ func TestRun_FullDisk(t *testing.T) {
 		t.Run(string(from), func(t *testing.T) {
 			src, _ := setup(t, from, 2, 2000)
 			before := takeFingerprint(t, src)
-			disk := t.TempDir()
-			err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=2m")
-			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-				t.Skipf("mounting a file system takes root: %v", err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := unix.Unmount(disk, 0); err != nil {
-					t.Error(err)
-				}
-			})
+			disk := mountSmall(t, "2m")
 			dst := filepath.Join(disk, "destination")
 			opts := Options{Source: src, Destination: dst, BatchEntries: 100}
 			for range 2 {
@@ -60,23 +67,13 @@ func TestRun_FullDisk(t *testing.T) {
 func TestRun_FullFromTheStart(t *testing.T) {
 	for _, from := range bothWays {
 		src, _ := setup(t, from, 1, 10)
-		disk := t.TempDir()
-		err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=4k")
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-			t.Skipf("mounting a file system takes root: %v", err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = run(t, Options{Source: src, Destination: filepath.Join(disk, "destination")})
+		disk := mountSmall(t, "4k")
+		_, err := run(t, Options{Source: src, Destination: filepath.Join(disk, "destination")})
 		if !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("from %s: got %v, want %v", from, err, unix.ENOSPC)
 		}
 		if got := names(t, disk); len(got) != 0 {
 			t.Errorf("from %s: left behind: %q", from, got)
-		}
-		if err := unix.Unmount(disk, 0); err != nil {
-			t.Error(err)
 		}
 	}
 }

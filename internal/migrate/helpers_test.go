@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,23 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/internal/memdir"
-	"go.etcd.io/bbolt"
+	"github.com/lightning-db/lightning/internal/seed"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")
-
-// newRand returns a source of random numbers and prints its seed.
-func newRand(t testing.TB) *rand.Rand {
-	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed=%d", seed)
-	return rand.New(rand.NewPCG(seed, 2))
-}
 
 // testBucket is what the tests need of either engine's *Bucket.
 type testBucket[B any] interface {
@@ -137,14 +125,7 @@ func dumpWithKey(t testing.TB, path string, format Format, key []byte) (lines []
 		var db *bbolt.DB
 		if db, err = bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Minute}); err == nil {
 			err = db.View(func(tx *bbolt.Tx) error {
-				var err error
-				for found := range tx.Check() { // it must be read to its end
-					err = errors.Join(err, found)
-				}
-				if err != nil {
-					return err
-				}
-				return dumpBucket(tx.Cursor().Bucket(), "", &lines)
+				return dumpSound(tx.Check(), tx.Cursor().Bucket(), &lines)
 			})
 			db.Close()
 		}
@@ -152,14 +133,7 @@ func dumpWithKey(t testing.TB, path string, format Format, key []byte) (lines []
 		var db *lightning.DB
 		if db, err = lightning.Open(path, 0o600, &lightning.Options{ReadOnly: true, Timeout: time.Minute, IntegrityKey: key}); err == nil {
 			err = db.View(func(tx *lightning.Tx) error {
-				var err error
-				for found := range tx.Check() { // it must be read to its end
-					err = errors.Join(err, found)
-				}
-				if err != nil {
-					return err
-				}
-				return dumpBucket(tx.Cursor().Bucket(), "", &lines)
+				return dumpSound(tx.Check(), tx.Cursor().Bucket(), &lines)
 			})
 			db.Close()
 		}
@@ -168,6 +142,17 @@ func dumpWithKey(t testing.TB, path string, format Format, key []byte) (lines []
 		t.Fatalf("%.300v", err)
 	}
 	return lines
+}
+
+// dumpSound lists the bucket if the engine finds nothing wrong.
+func dumpSound[B testBucket[B]](check <-chan error, root B, lines *[]string) (err error) {
+	for found := range check { // it must be read to its end
+		err = errors.Join(err, found)
+	}
+	if err != nil {
+		return err
+	}
+	return dumpBucket(root, "", lines)
 }
 
 func dumpBucket[B testBucket[B]](b B, path string, lines *[]string) error {
@@ -247,6 +232,6 @@ func setup(t testing.TB, from Format, depth, keys int) (src, dst string) {
 	t.Helper()
 	dir := memdir.Temp(t)
 	src, dst = filepath.Join(dir, "source"), filepath.Join(dir, "destination")
-	writeRandom(t, newRand(t), src, from, depth, keys)
+	writeRandom(t, seed.Rand(t), src, from, depth, keys)
 	return src, dst
 }

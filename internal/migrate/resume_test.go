@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/internal/memdir"
-	"go.etcd.io/bbolt"
+	"github.com/lightning-db/lightning/internal/seed"
 )
 
 // asProcessEnv makes the test binary migrate what it names, slowly.
@@ -204,8 +206,8 @@ func TestRun_NotOurs(t *testing.T) {
 					t.Fatal(err)
 				}
 			}},
-			{"wrong format", func(temp string) { writeRandom(t, newRand(t), temp, from, 1, 5) }},
-			{"other data", func(temp string) { writeRandom(t, newRand(t), temp, from.Other(), 1, 5) }},
+			{"wrong format", func(temp string) { writeRandom(t, seed.Rand(t), temp, from, 1, 5) }},
+			{"other data", func(temp string) { writeRandom(t, seed.Rand(t), temp, from.Other(), 1, 5) }},
 			{"link", func(temp string) {
 				if err := os.Symlink("source", temp); err != nil {
 					t.Fatal(err)
@@ -249,28 +251,6 @@ func TestRun_BothNames(t *testing.T) {
 			t.Errorf("from %s: %+v, %v", from, result, err)
 		}
 		wantCopy(t, src, dst, from)
-	}
-}
-
-func TestLink_NameTaken(t *testing.T) {
-	dir := memdir.Temp(t)
-	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	write(t, a, "a")
-	write(t, b, "b")
-	for name, fn := range map[string]func(string, string) error{"link": link, "move": move} {
-		if err := fn(a, b); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if content, err := os.ReadFile(b); err != nil || string(content) != "b" {
-			t.Errorf("%s replaced the file: %q, %v", name, content, err)
-		}
-		target := filepath.Join(dir, name)
-		if err := fn(a, target); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if err := os.Rename(target, a); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/await"
 	"github.com/lightning-db/lightning/internal/boltfile"
 	"github.com/lightning-db/lightning/page"
 )
@@ -112,35 +113,13 @@ func withSource(ctx context.Context, format Format, path string, opts *Options, 
 	return errors.Join(err, db.Close())
 }
 
-// lockStep is how long one attempt at a lock lasts; between two the end of the
-// context is noticed.
-const lockStep = 50 * time.Millisecond
-
 // openLightning waits for the lock of the file until ctx or the timeout ends.
 func openLightning(ctx context.Context, path string, opts *Options, readOnly bool) (*lightning.DB, error) {
-	return await(ctx, opts.LockTimeout, lightning.ErrTimeout, func(step time.Duration) (*lightning.DB, error) {
+	return await.Open(ctx, opts.LockTimeout, lightning.ErrTimeout, func(step time.Duration) (*lightning.DB, error) {
 		return lightning.Open(path, privateMode, &lightning.Options{
 			Timeout: step, ReadOnly: readOnly, PageSize: opts.PageSize, IntegrityKey: opts.IntegrityKey,
 		})
 	})
-}
-
-// await calls open until it fails with anything but busy, or timeout is over; 0 is for ever.
-func await[T any](ctx context.Context, timeout time.Duration, busy error, open func(step time.Duration) (T, error)) (opened T, err error) {
-	deadline := time.Now().Add(timeout)
-	for {
-		if err := ctx.Err(); err != nil {
-			return opened, err
-		}
-		step := lockStep
-		if timeout > 0 {
-			step = max(min(step, time.Until(deadline)), time.Millisecond)
-		}
-		opened, err = open(step)
-		if !errors.Is(err, busy) || timeout > 0 && !time.Now().Before(deadline) {
-			return opened, err
-		}
-	}
 }
 
 // boltSource is a bbolt file.

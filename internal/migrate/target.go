@@ -11,9 +11,12 @@ import (
 	"runtime/debug"
 	"time"
 
-	lightning "github.com/lightning-db/lightning"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/await"
+	"github.com/lightning-db/lightning/internal/newfile"
 )
 
 const privateMode = 0o600
@@ -147,7 +150,7 @@ func (m *migration) begin(ctx context.Context) (err error) {
 	if err = errors.Join(err, t.rollback(), t.close()); err != nil {
 		return err
 	}
-	return Move(name, m.temp)
+	return newfile.Move(name, m.temp)
 }
 
 // open opens the copy at path in the engine of its format.
@@ -185,7 +188,7 @@ func (m *migration) openBolt(ctx context.Context, path string) (t target, err er
 			debug.SetPanicOnFault(faults)
 		}
 	}()
-	db, err := await(ctx, m.opts.LockTimeout, bolterrors.ErrTimeout, func(step time.Duration) (*bbolt.DB, error) {
+	db, err := await.Open(ctx, m.opts.LockTimeout, bolterrors.ErrTimeout, func(step time.Duration) (*bbolt.DB, error) {
 		return bbolt.Open(path, privateMode, &bbolt.Options{
 			Timeout: step, PageSize: m.opts.PageSize, FreelistType: bbolt.FreelistMapType,
 		})

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package migrate
+package newfile
 
 // move renames oldName to newName, unless that is taken.
 func move(oldName, newName string) error { return link(oldName, newName) }
