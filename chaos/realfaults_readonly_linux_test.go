@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,8 +38,18 @@ func newRealDisk(t *testing.T) *realDisk {
 	if out, err := exec.Command("mkfs.ext4", "-q", d.img).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
 	}
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		t.Skipf("no loop devices here: %v", err)
+	}
+	if err == nil {
+		err = control.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command("mount", "-o", "loop", d.img, d.dir).CombinedOutput(); err != nil {
-		t.Skipf("no loop devices here: %v\n%s", err, out)
+		t.Fatalf("mount: %v\n%s", err, out)
 	}
 	t.Cleanup(func() { d.run("umount", d.dir) })
 	return d

@@ -311,7 +311,8 @@ func (ex *etcdExporter) post(url string, body []byte, response any) (again bool,
 	}
 	answer, err := ex.client.Do(request)
 	if err != nil {
-		return ex.ctx.Err() == nil, err
+		var untrusted *tls.CertificateVerificationError
+		return ex.ctx.Err() == nil && !errors.As(err, &untrusted), err
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 	if err = errors.Join(err, answer.Body.Close()); err != nil {

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -182,4 +188,37 @@ func TestExportEtcd_Errors(t *testing.T) {
 	cli(t, exitUsage, "export", db, "--to-etcd", g.url, "--etcd-overwrite")
 	t.Setenv(etcdUserEnv, "root:secret")
 	cli(t, exitOK, "export", db, "--to-etcd", g.url, "--etcd-overwrite")
+}
+
+// TestExportEtcd_TLS: the member proves who it is, and so does the client.
+func TestExportEtcd_TLS(t *testing.T) {
+	g := newGateway(t)
+	server := httptest.NewUnstartedServer(g)
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	pemFile := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		writeTestFile(t, path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+		return path
+	}
+	own := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := pemFile("ca.pem", "CERTIFICATE", server.Certificate().Raw)
+	cert, keyFile := pemFile("cert.pem", "CERTIFICATE", own.Certificate[0]), pemFile("key.pem", "PRIVATE KEY", key)
+	db := newDB(t)
+	fill(t, db, "a", "k", "v")
+	// Whose certificate is it?
+	cli(t, exitGeneral, "export", db, "--to-etcd", server.URL, "--etcd-cert-file", cert, "--etcd-key-file", keyFile)
+	// Who is asking?
+	cli(t, exitGeneral, "export", db, "--to-etcd", server.URL, "--etcd-ca-file", ca)
+	wantEqual(t, "requests", g.requests, 0)
+	cli(t, exitGeneral, "export", db, "--to-etcd", server.URL, "--etcd-cert-file", cert)
+	cli(t, exitOK, "export", db, "--to-etcd", server.URL, "--etcd-ca-file", ca, "--etcd-cert-file", cert, "--etcd-key-file", keyFile)
+	wantEqual(t, "value", g.keys["a/k"], "v")
 }
