@@ -2,9 +2,7 @@ package lightning
 
 import (
 	"fmt"
-	"maps"
 	"runtime/debug"
-	"slices"
 
 	"github.com/lightning-db/lightning/page"
 )
@@ -28,8 +26,8 @@ type Bucket struct {
 	changed  bool // sequence differs from the parent's cell
 	dead     bool // deleted in this transaction
 	parent   *Bucket
-	name     []byte
-	children map[string]*Bucket // opened nested buckets; writable transactions only
+	name     string
+	children *openBuckets // writable transactions only
 }
 
 // Tx returns the transaction of the bucket.
@@ -53,7 +51,7 @@ func (b *Bucket) Len() int { return int(b.tree.count) }
 
 // Cursor returns a cursor over the bucket, not yet at any key.
 func (b *Bucket) Cursor() *Cursor {
-	b.tx.stats.IncCursorCount(1)
+	b.tx.cursors.Add(1)
 	return b.cursor()
 }
 
@@ -199,11 +197,18 @@ func (b *Bucket) Bucket(name []byte) (child *Bucket) {
 // open returns the nested bucket, or nil if name does not exist or is a plain
 // key. An error has failed the transaction.
 func (b *Bucket) open(name []byte) (*Bucket, error) {
-	if child := b.children[string(name)]; child != nil {
+	if child := b.children.get(name); child != nil {
 		if err := b.tree.admit(handle{}); err != nil {
 			return nil, b.tx.fail(err)
 		}
 		return child, nil
+	}
+	// Not where each access is to be verified.
+	top := b == &b.tx.root && !b.tx.writable && b.tx.db.trusting()
+	if top {
+		if o := b.tx.snap.find(name); o != nil {
+			return b.tree.bucket(o.head, handle{ref: o.head.Root}, o.inline), nil
+		}
 	}
 	v, i, found, err := b.tree.find(name)
 	if err != nil || !found {
@@ -220,6 +225,10 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 	if b.tx.writable {
 		b.attach(child, name)
 	}
+	if top {
+		head := page.Bucket{Root: child.tree.root.ref, Sequence: child.sequence, Count: child.tree.count}
+		b.tx.snap.note(&openedBucket{string(name), head, child.tree.inline})
+	}
 	return child, nil
 }
 
@@ -229,17 +238,25 @@ func (t *tree) bucketAt(v view, i int) (*Bucket, error) {
 	c := v.img.Cell(i)
 	payload := c.Value()
 	h := page.GetBucket(payload)
-	b := &Bucket{FillPercent: DefaultFillPercent, tx: tx, sequence: h.Sequence}
-	b.tree = tree{tx: tx, count: h.Count, fill: DefaultFillPercent, above: t, depth: t.depth + 1}
-	if inline := page.InlineOf(payload); inline != nil {
-		b.tree.inline = tx.keep(v, inline)
+	var root handle
+	inline := page.InlineOf(payload)
+	if inline != nil {
+		inline = tx.keep(v, inline)
 	} else if !h.Root.IsZero() {
-		b.tree.root = v.at(c.ValueRefAt())
+		root = v.at(c.ValueRefAt())
 	}
-	if err := t.admit(b.tree.root); err != nil {
+	if err := t.admit(root); err != nil {
 		return nil, err
 	}
-	return b, nil
+	return t.bucket(h, root, inline), nil
+}
+
+// bucket makes the Bucket nested in t's with the given header and content.
+func (t *tree) bucket(h page.Bucket, root handle, inline page.Node) *Bucket {
+	b := t.tx.newBucket()
+	b.FillPercent, b.tx, b.sequence = DefaultFillPercent, t.tx, h.Sequence
+	b.tree = tree{tx: t.tx, root: root, inline: inline, count: h.Count, fill: DefaultFillPercent, above: t, depth: t.depth + 1}
+	return b
 }
 
 // admit says why no bucket with the given root can be nested in t, or nil. It
@@ -261,18 +278,18 @@ func (b *Bucket) attach(child *Bucket, name []byte) {
 	child.parent = b
 	child.tree.above = &b.tree
 	child.sink(b.tree.depth + 1)
-	child.name = append([]byte(nil), name...)
+	child.name = string(name)
 	if b.children == nil {
-		b.children = make(map[string]*Bucket)
+		b.children = new(openBuckets)
 	}
-	b.children[string(name)] = child
+	b.children.add(child)
 }
 
 // sink sets the depth of the bucket and of those opened in it, which move with
 // it.
 func (b *Bucket) sink(depth int) {
 	b.tree.depth = depth
-	for _, child := range b.children {
+	for _, child := range b.children.all() {
 		child.sink(depth + 1)
 	}
 }
@@ -346,7 +363,7 @@ func (b *Bucket) DeleteBucket(name []byte) (err error) {
 		return b.tx.fail(err)
 	}
 	child.bury()
-	delete(b.children, string(name))
+	b.children.remove(child)
 	return b.tx.fail(b.tree.remove(path))
 }
 
@@ -380,7 +397,7 @@ func (b *Bucket) openForChange(name []byte) (*Bucket, []step, error) {
 // bury marks the bucket and all below as deleted.
 func (b *Bucket) bury() {
 	b.dead = true
-	for _, child := range b.children {
+	for _, child := range b.children.all() {
 		child.bury()
 	}
 }
@@ -434,7 +451,7 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 	if err := dst.tree.putBucket(dstPath, false, key, page.Bucket{}, handle{}, nil); err != nil {
 		return b.tx.fail(err)
 	}
-	delete(b.children, string(key))
+	b.children.remove(child)
 	dst.attach(child, key)
 	child.changed = true
 	return b.tx.fail(b.tree.remove(path))
@@ -443,8 +460,7 @@ func (b *Bucket) MoveBucket(key []byte, dst *Bucket) (err error) {
 // spill writes the headers of changed nested buckets into their parents'
 // cells, innermost first, and reports whether b itself changed.
 func (b *Bucket) spill() (bool, error) {
-	for _, name := range slices.Sorted(maps.Keys(b.children)) {
-		child := b.children[name]
+	for _, child := range b.children.sorted() {
 		changed, err := child.spill()
 		if err != nil {
 			return false, err
@@ -452,7 +468,9 @@ func (b *Bucket) spill() (bool, error) {
 		if !changed {
 			continue
 		}
-		path, found, err := b.tree.seek(b.tx.path[:0], child.name)
+		b.tx.name = append(b.tx.name[:0], child.name...)
+		name := b.tx.name
+		path, found, err := b.tree.seek(b.tx.path[:0], name)
 		if err != nil {
 			return false, err
 		}
@@ -460,7 +478,7 @@ func (b *Bucket) spill() (bool, error) {
 		if !found {
 			return false, fmt.Errorf("bucket %q is not in its parent", child.name)
 		}
-		if err := b.tree.putBucket(path, true, child.name, child.header(), child.tree.root, child.inlineImage()); err != nil {
+		if err := b.tree.putBucket(path, true, name, child.header(), child.tree.root, child.inlineImage()); err != nil {
 			return false, err
 		}
 	}

@@ -33,17 +33,13 @@ func (p *pageBuffers) put(b []byte) {
 	p.mu.Unlock()
 }
 
-// slabBuffer keeps one large buffer for reuse by the flush, under whose lock
-// it is used.
-type slabBuffer struct{ b []byte }
+// maxReuse bounds the elements of a slice that is kept for reuse.
+const maxReuse = 4096
 
-func (s *slabBuffer) get(size int) []byte {
-	b := s.b
-	s.b = nil
-	if cap(b) < size {
-		return make([]byte, size)
+// reuse returns s without elements, or nil if its storage is too long to keep.
+func reuse[T any](s []T) []T {
+	if cap(s) > maxReuse {
+		return nil
 	}
-	return b[:size]
+	return s[:0]
 }
-
-func (s *slabBuffer) put(b []byte) { s.b = b }

@@ -1,7 +1,6 @@
 package lightning
 
 import (
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -196,8 +195,9 @@ func (db *DB) flushPending() {
 	db.inFlight = g.pages
 	db.mu.Unlock()
 
-	written, err := db.flush(g)
-	if err != nil {
+	f := &db.flushing
+	defer f.end()
+	if err := db.flush(f, g); err != nil {
 		db.abandon(g, err)
 		return
 	}
@@ -213,8 +213,10 @@ func (db *DB) flushPending() {
 	db.mu.Unlock()
 	if idle {
 		if alone {
-			for _, n := range slices.Concat(written...) {
-				db.takeBack(n)
+			for _, nodes := range f.levels {
+				for _, n := range nodes {
+					db.takeBack(n)
+				}
 			}
 		}
 		db.writer.unlock()

@@ -16,9 +16,20 @@ type Cursor struct {
 	bucket *Bucket
 	state  cursorState
 	gen    uint64 // of the tree when path was taken
-	key    []byte // where the cursor stands
+	key    []byte // where the cursor stands, but for the entries of the window handed out since
 	path   []step
 	steps  [6]step // first storage of path
+	window window
+}
+
+// window is a stretch of entries behind the one that path leads to, whose
+// places in the leaf are known already: Next hands them out without touching
+// the page, so it cannot fault. Only leaves that nobody edits have one.
+type window struct {
+	leaf  page.Node
+	spots [16]page.Spot
+	next  uint8 // index of the next entry to hand out
+	end   uint8 // how many there are
 }
 
 type cursorState uint8
@@ -66,11 +77,47 @@ func (c *Cursor) Seek(seek []byte) (key, value []byte) {
 // Next moves to the next key and returns it, or nil at the end, where the
 // cursor stays.
 func (c *Cursor) Next() (key, value []byte) {
+	if w := &c.window; w.next < w.end && c.gen == c.bucket.tree.gen && c.bucket.usable() {
+		s := w.spots[w.next%uint8(len(w.spots))]
+		w.next++
+		return w.leaf.Entry(s)
+	}
+	return c.nextWindow()
+}
+
+// nextWindow is Next where the window has ended.
+func (c *Cursor) nextWindow() (key, value []byte) {
 	defer c.bucket.tx.unguard(debug.SetPanicOnFault(true))
 	if !c.bucket.usable() || c.state == cursorFresh || c.state == cursorPast {
 		return nil, nil
 	}
-	return c.result(c.next())
+	c.catchUp()
+	key, value = c.result(c.next())
+	if key != nil {
+		c.look()
+	}
+	return key, value
+}
+
+// look fills the window with what follows the entry that path leads to.
+func (c *Cursor) look() {
+	s := &c.path[len(c.path)-1]
+	if s.n != nil && s.n.owner == c.bucket.tx {
+		return
+	}
+	c.window.leaf = s.img
+	c.window.next, c.window.end = 0, uint8(s.img.Spots(s.i+1, c.window.spots[:]))
+}
+
+// catchUp makes path and key those of the entry handed out last, and ends the
+// window.
+func (c *Cursor) catchUp() {
+	w := &c.window
+	if w.next > 0 {
+		c.path[len(c.path)-1].i += int(w.next)
+		c.key, _ = w.leaf.Entry(w.spots[w.next-1])
+	}
+	w.next, w.end = 0, 0
 }
 
 // Prev moves to the previous key and returns it, or nil at the start, where the
@@ -84,6 +131,7 @@ func (c *Cursor) Prev() (key, value []byte) {
 		c.start()
 		return c.result(c.edge(true))
 	}
+	c.catchUp()
 	return c.result(c.prev())
 }
 
@@ -101,6 +149,7 @@ func (c *Cursor) Delete() error {
 	case cursorPast:
 		return nil
 	}
+	c.catchUp()
 	return c.bucket.Delete(c.key)
 }
 
@@ -111,6 +160,7 @@ func (c *Cursor) start() bool {
 		c.path = c.steps[:0]
 	}
 	c.path = c.path[:0]
+	c.window.next, c.window.end = 0, 0
 	c.gen = c.bucket.tree.gen
 	return c.bucket.usable()
 }

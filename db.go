@@ -80,12 +80,15 @@ type DB struct {
 	ended   chan struct{} // closed when Close is done
 	drained chan struct{} // a reader left while closing
 
-	writer  writerLock         // lock of the one writable transaction
-	holder  atomic.Pointer[Tx] // the transaction that holds it, nil while it begins and ends
-	flusher flushLock          // flush lock: guards the fields below
-	space   *space
-	slabs   slabBuffer
-	slots   [2]slotState
+	writer   writerLock         // lock of the one writable transaction
+	holder   atomic.Pointer[Tx] // the transaction that holds it, nil while it begins and ends
+	storage  *writing           // of the last writable transaction, for the next one; guarded by writer
+	flusher  flushLock          // flush lock: guards the fields below
+	space    *space
+	flushing flush
+	slots    [2]slotState
+
+	metaImage [page.MetaSize]byte // of the meta slot being written
 
 	keepLength bool // cutting the file has failed
 	nameless   bool // nobody minds that no name leads to the file
@@ -213,8 +216,10 @@ func (db *DB) leave(slot *readerSlot) {
 }
 
 func (db *DB) endRead(tx *Tx) {
+	if n := tx.cursors.Load(); n > 0 {
+		tx.slot.cursors.Add(n)
+	}
 	db.leave(tx.slot)
-	db.gauges.noteTx(db, tx)
 }
 
 func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
@@ -235,7 +240,8 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	if db.pendingBytes() > maxPendingBytes {
 		db.drain()
 	}
-	tx := &Tx{db: db, writable: true, ctx: ctx, snap: db.published.Load()}
+	tx := &newWritable(db).Tx
+	tx.ctx = ctx
 	db.mu.Lock()
 	tx.epoch = db.epoch
 	tip := db.tip
@@ -252,6 +258,22 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	return tx, nil
 }
 
+// writableTx is a writable transaction with its record in one allocation.
+type writableTx struct {
+	Tx
+	record record
+}
+
+func newWritable(db *DB) *writableTx {
+	w := &writableTx{Tx: Tx{db: db, writable: true, snap: db.published.Load(), writing: db.storage}}
+	if w.writing == nil {
+		w.writing = new(writing)
+	}
+	db.storage = nil
+	w.Tx.record = &w.record
+	return w
+}
+
 func (db *DB) pendingBytes() int {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -263,7 +285,7 @@ func (db *DB) pendingBytes() int {
 
 // endWrite releases the writer lock.
 func (db *DB) endWrite(tx *Tx) {
-	db.gauges.noteTx(db, tx)
+	db.gauges.noteWrite(db, tx)
 	db.holder.Store(nil)
 	db.writer.unlock()
 }

@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"runtime/debug"
@@ -14,7 +15,8 @@ import (
 )
 
 // flush writes one group. Its stages run in the order of run, under the flush
-// lock; nothing refers to what they write before the meta page does.
+// lock; nothing refers to what they write before the meta page does. What they
+// work with stays for the next flush.
 type flush struct {
 	db     *DB
 	g      *group
@@ -22,15 +24,38 @@ type flush struct {
 	edit   *spaceEdit
 	levels [][]*node // nodes to write; those of a level refer to lower levels only
 	pages  int
+	freed  []extent // what the group gave up, in the order of the file
 
-	slab  []byte      // images of branches and leaves, stamped and hashed
-	used  int         // bytes of slab in use
-	queue []pageWrite // waiting to be written
+	slab   []byte        // images of branches and leaves, stamped and hashed
+	used   int           // bytes of slab in use
+	images [][]byte      // of the nodes being hashed
+	sums   []arch.Digest // of images
+	queue  []pageWrite   // waiting to be written
+	bufs   [][]byte      // what goes out with one call
 }
 
 type pageWrite struct {
 	id  page.ID
 	buf []byte
+}
+
+// begin makes f ready for the group.
+func (f *flush) begin(db *DB, g *group) {
+	f.db, f.g, f.tx = db, g, g.tip.id
+	f.pages, f.used = 0, 0
+}
+
+// end lets go of what the flush held.
+func (f *flush) end() {
+	f.g, f.edit = nil, nil
+	for i, nodes := range f.levels {
+		clear(nodes)
+		f.levels[i] = reuse(nodes)
+	}
+	clear(f.images)
+	clear(f.queue)
+	clear(f.bufs)
+	f.images, f.queue, f.bufs, f.freed = reuse(f.images), reuse(f.queue), reuse(f.bufs), reuse(f.freed)
 }
 
 // slabPages bounds the memory for images on their way to disk.
@@ -40,12 +65,12 @@ const slabPages = 1024
 // written; if the error came from a sync or the meta page the database is
 // poisoned, because what is on disk is unknown (rule E).
 //
-// It returns the nodes that were written.
-func (db *DB) flush(g *group) (written [][]*node, err error) {
+// The caller ends f when it is done with the nodes in f.levels.
+func (db *DB) flush(f *flush, g *group) (err error) {
 	if err := db.poisoned(); err != nil {
-		return nil, err
+		return err
 	}
-	f := &flush{db: db, g: g, tx: g.tip.id}
+	f.begin(db, g)
 	began := time.Now()
 	defer func() {
 		if r := recover(); r != nil {
@@ -55,12 +80,8 @@ func (db *DB) flush(g *group) (written [][]*node, err error) {
 		}
 		g.took = time.Since(began)
 		db.gauges.noteFlush(db, g)
-		if f.slab != nil {
-			db.slabs.put(f.slab)
-		}
 	}()
-	err = f.run()
-	return f.levels, err
+	return f.run()
 }
 
 func (f *flush) run() error {
@@ -156,13 +177,10 @@ func (f *flush) meta(root handle) *page.Meta {
 func (f *flush) collect(n *node) int {
 	level := 0
 	if len(n.kids) > 0 {
-		var buf [3]page.RefAt
 		img := n.img()
-		for i := range img.Count() {
-			for _, at := range img.Refs(i, &buf) {
-				if k, ok := page.GetRef(n.buf[at.Offset:]).Pending(); ok && !n.kids[k].final() {
-					level = max(level, f.collect(n.kids[k])+1)
-				}
+		for at := range img.Pending(0, img.Count()) {
+			if k, _ := page.GetRef(img[at:]).Pending(); !n.kids[k].final() {
+				level = max(level, f.collect(n.kids[k])+1)
 			}
 		}
 	}
@@ -209,10 +227,11 @@ func (f *flush) place() error {
 
 // free gives up what the group's members replaced.
 func (f *flush) free() error {
-	freed := f.g.freed
+	freed := append(f.freed[:0], f.g.freed...)
 	for _, n := range f.g.late {
 		freed = append(freed, extent{n.ref.ID, len(n.buf) / f.db.pageSize, n.ref.Birth})
 	}
+	f.freed = freed
 	slices.SortFunc(freed, func(a, b extent) int { return cmp.Compare(a.id, b.id) })
 	for i := 0; i < len(freed); {
 		x := freed[i]
@@ -229,11 +248,14 @@ func (f *flush) free() error {
 // writeNodes hashes the nodes level by level, so that references are known
 // when they are needed, and writes them in slabs.
 func (f *flush) writeNodes() error {
+	if need := min(f.pages, slabPages) * f.db.pageSize; len(f.slab) < need {
+		f.slab = make([]byte, need)
+	}
 	for _, nodes := range f.levels {
 		for len(nodes) > 0 {
 			batch := nodes[:min(len(nodes), slabPages)]
 			nodes = nodes[len(batch):]
-			if f.used+len(batch)*f.db.pageSize > len(f.slab) && f.slab != nil {
+			if f.used+len(batch)*f.db.pageSize > len(f.slab) {
 				if err := f.drain(); err != nil {
 					return err
 				}
@@ -246,33 +268,29 @@ func (f *flush) writeNodes() error {
 
 // hash makes the final images of the nodes and queues them.
 func (f *flush) hash(nodes []*node) {
-	images := make([][]byte, len(nodes))
-	for i, n := range nodes {
+	f.images = f.images[:0]
+	for _, n := range nodes {
+		image := n.buf
 		if n.isPage() {
-			b := f.image()
 			// A copy: the next writer may be reading the node.
-			copy(b, n.buf)
-			n.resolve(b)
-			images[i] = b
-		} else {
-			images[i] = n.buf
+			image = f.image()
+			copy(image, n.buf)
+			n.resolve(image)
 		}
-		page.Stamp(images[i], n.ref.ID, f.tx)
+		page.Stamp(image, n.ref.ID, f.tx)
+		f.images = append(f.images, image)
 	}
-	sums := make([]arch.Digest, len(nodes))
-	f.db.hasher.SumMany(images, sums)
+	f.sums = slices.Grow(f.sums[:0], len(nodes))[:len(nodes)]
+	f.db.hasher.SumMany(f.images, f.sums)
 	for i, n := range nodes {
-		n.ref.Digest = page.Digest(sums[i])
-		f.queue = append(f.queue, pageWrite{n.ref.ID, images[i]})
+		n.ref.Digest = page.Digest(f.sums[i])
+		f.queue = append(f.queue, pageWrite{n.ref.ID, f.images[i]})
 	}
 }
 
 // image returns room for one page image; writeNodes made sure that there is.
 func (f *flush) image() []byte {
 	size := f.db.pageSize
-	if f.slab == nil {
-		f.slab = f.db.slabs.get(min(f.pages, slabPages) * size)
-	}
 	b := f.slab[f.used : f.used+size]
 	f.used += size
 	return b
@@ -284,14 +302,9 @@ func (n *node) resolve(b []byte) {
 	if len(n.kids) == 0 {
 		return
 	}
-	var buf [3]page.RefAt
-	img := page.Node(b)
-	for i := range img.Count() {
-		for _, at := range img.Refs(i, &buf) {
-			if k, ok := page.GetRef(b[at.Offset:]).Pending(); ok {
-				page.PutRef(b[at.Offset:], n.kids[k].ref)
-			}
-		}
+	for at := range page.Node(b).Pending(0, n.img().Count()) {
+		k, _ := page.GetRef(b[at:]).Pending()
+		page.PutRef(b[at:], n.kids[k].ref)
 	}
 }
 
@@ -299,24 +312,50 @@ func (n *node) resolve(b []byte) {
 func (f *flush) drain() error {
 	db := f.db
 	slices.SortFunc(f.queue, func(a, b pageWrite) int { return cmp.Compare(a.id, b.id) })
-	var bufs [][]byte
 	for i := 0; i < len(f.queue); {
+		from := i
 		start := f.queue[i].id
 		next := start
-		bufs = bufs[:0]
+		f.bufs = f.bufs[:0]
 		for ; i < len(f.queue) && f.queue[i].id == next; i++ {
+			b := f.queue[i].buf
 			db.verified.clear(next)
-			bufs = append(bufs, f.queue[i].buf)
-			next += page.ID(len(f.queue[i].buf) / db.pageSize)
+			next += page.ID(len(b) / db.pageSize)
+			if last := len(f.bufs) - 1; last >= 0 && follows(f.bufs[last], b) {
+				f.bufs[last] = f.bufs[last][:len(f.bufs[last])+len(b)]
+			} else {
+				f.bufs = append(f.bufs, b)
+			}
 		}
-		if err := db.file.WriteAtv(fsync.OpPageWrite, bufs, db.offset(start)); err != nil {
+		if err := db.file.WriteAtv(fsync.OpPageWrite, f.bufs, db.offset(start)); err != nil {
 			return fmt.Errorf("write pages %d to %d: %w", start, next-1, err)
 		}
 		f.g.writes++
+		for _, w := range f.queue[from:i] {
+			f.confirm(w)
+		}
 	}
 	f.queue = f.queue[:0]
 	f.used = 0
 	return nil
+}
+
+// follows reports whether b is the memory behind a, in one array.
+func follows(a, b []byte) bool {
+	return cap(a) > len(a) && &a[:len(a)+1][len(a)] == &b[0]
+}
+
+// confirm marks a page of a tree as verified if the map shows the bytes that
+// were just hashed. Comparing them costs a small part of hashing them again,
+// which the next transaction on the same path would have to do.
+func (f *flush) confirm(w pageWrite) {
+	db := f.db
+	if t := page.TypeOf(w.buf); t != page.TypeLeaf && t != page.TypeBranch {
+		return
+	}
+	if b, ok := db.data.At(db.offset(w.id), db.pageSize); ok && bytes.Equal(b, w.buf) {
+		db.verified.set(w.id)
+	}
 }
 
 // writeMeta writes the meta page into the slot that does not hold the durable
@@ -370,7 +409,7 @@ func (f *flush) publish(m *page.Meta) {
 
 // writeMetaSlot writes one meta slot. A failure poisons, see flush.run.
 func (db *DB) writeMetaSlot(slot int, m *page.Meta) error {
-	var b [page.MetaSize]byte
+	b := &db.metaImage
 	page.EncodeMeta(b[:], m, db.hasher)
 	if err := db.file.WriteAt(fsync.OpMetaWrite, b[:], int64(slot)*int64(db.pageSize)); err != nil {
 		return fmt.Errorf("write meta page %d of transaction %d: %w", slot, m.TxID, err)

@@ -23,6 +23,9 @@ type space struct {
 
 	pinnedAt page.TxID
 
+	editing    spaceEdit     // of the flush under way
+	candidates []freedExtent // storage for advance
+
 	// What is on disk: bitmaps as of some transaction and the log since.
 	entries []page.SpaceEntry // bitmaps by chunk
 	top     page.Ref          // root of the index over them
@@ -176,11 +179,11 @@ func (s *space) loadChunk(chunk int) ([]byte, error) {
 // newest transaction known durable, written the newest whose meta was written,
 // readers are the snapshots of the open readers in ascending order.
 func (s *space) advance(durable, written page.TxID, readers []page.TxID) error {
-	candidates := s.fresh
-	s.fresh = nil
+	candidates := append(reuse(s.candidates), s.fresh...)
+	s.fresh = reuse(s.fresh)
 	if durable != s.pinnedAt {
 		candidates = append(candidates, s.pinned...)
-		s.pinned, s.pinnedAt = nil, durable
+		s.pinned, s.pinnedAt = reuse(s.pinned), durable
 	}
 	for snap, list := range s.blocked {
 		if _, open := slices.BinarySearch(readers, snap); !open {
@@ -188,6 +191,7 @@ func (s *space) advance(durable, written page.TxID, readers []page.TxID) error {
 			delete(s.blocked, snap)
 		}
 	}
+	s.candidates = candidates
 	for i, f := range candidates {
 		if !reusable(f, durable, written) {
 			s.pinned = append(s.pinned, f)

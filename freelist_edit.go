@@ -1,6 +1,7 @@
 package lightning
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/lightning-db/lightning/page"
@@ -16,6 +17,7 @@ type spaceEdit struct {
 	records []byte           // in order, for the log
 	last    page.SpaceRecord // not in records yet: it may grow
 	freed   []freedExtent
+	ids     []page.ID // result of takePages
 	net     int64       // pages taken less pages given up
 	dumped  []int       // chunks whose bitmaps were dumped, for undo
 	pages   []pageWrite // pages of the map itself
@@ -43,11 +45,18 @@ const (
 	spaceCut                       // the file's end was moved down
 )
 
+// edit begins an edit. There is one at a time; it takes over the storage of the
+// one before.
 func (s *space) edit(tx page.TxID, limit uint64) *spaceEdit {
 	// When much of the file is free, what is in use moves to the front, so
 	// that the file can be cut.
 	s.free.setLowestFirst(s.free.freePages() > s.free.end()/2)
-	return &spaceEdit{s: s, tx: tx, limit: limit, entries: s.entries, top: s.top, index: s.index, log: s.log, inline: s.inline}
+	e := &s.editing
+	*e = spaceEdit{
+		s: s, tx: tx, limit: limit, entries: s.entries, top: s.top, index: s.index, log: s.log, inline: s.inline,
+		ops: reuse(e.ops), records: reuse(e.records), freed: reuse(e.freed), ids: reuse(e.ids),
+	}
+	return e
 }
 
 // take allocates n pages: exactly n in a row if whole, else the next good run
@@ -109,13 +118,14 @@ func (e *spaceEdit) record(start, pages uint64, freed bool) {
 	e.last = page.SpaceRecord{Start: page.ID(start), Pages: pages, Freed: freed}
 }
 
-// takeRecords returns the records since the last call.
+// takeRecords returns the records since the last call, valid until the next
+// record.
 func (e *spaceEdit) takeRecords() []byte {
 	if e.last.Pages > 0 {
 		e.records = page.AppendSpaceRecord(e.records, e.last)
 	}
 	records := e.records
-	e.records, e.last = nil, page.SpaceRecord{}
+	e.records, e.last = e.records[:0], page.SpaceRecord{}
 	return records
 }
 
@@ -134,21 +144,33 @@ func (e *spaceEdit) finish() error {
 	if err := e.cutTail(); err != nil {
 		return err
 	}
-	log := append(append([]byte(nil), e.inline...), e.takeRecords()...)
+	log := e.appendInline(e.takeRecords())
 	if e.logPages(len(log)) > e.s.logLimit() {
 		if err := e.fold(); err != nil {
 			return err
 		}
-		log = e.takeRecords()
+		log = bytes.Clone(e.takeRecords())
 	}
 	for len(log) > page.InlineCapacity {
 		if err := e.spill(log); err != nil {
 			return err
 		}
-		log = e.takeRecords()
+		log = bytes.Clone(e.takeRecords())
 	}
 	e.inline = log
 	return nil
+}
+
+// appendInline returns the inline log with the records behind it. States that
+// were published hold shorter prefixes of the same array: it grows in place,
+// and what an edit that was undone left behind them nobody sees.
+func (e *spaceEdit) appendInline(records []byte) []byte {
+	if cap(e.inline)-len(e.inline) < len(records) {
+		grown := make([]byte, len(e.inline), len(e.inline)+len(records)+page.InlineCapacity)
+		copy(grown, e.inline)
+		e.inline = grown
+	}
+	return append(e.inline, records...)
 }
 
 // cutTail lowers the end of the file to the last page in use.
@@ -211,9 +233,10 @@ func (e *spaceEdit) spill(log []byte) error {
 	return nil
 }
 
-// takePages allocates n single pages, in as few runs as there are.
+// takePages allocates n single pages, in as few runs as there are. The result is
+// valid until the next call.
 func (e *spaceEdit) takePages(n int) ([]page.ID, error) {
-	ids := make([]page.ID, 0, n)
+	ids := e.ids[:0]
 	for len(ids) < n {
 		start, got, err := e.take(uint64(n-len(ids)), false)
 		if err != nil {
@@ -223,6 +246,7 @@ func (e *spaceEdit) takePages(n int) ([]page.ID, error) {
 			ids = append(ids, start+page.ID(i))
 		}
 	}
+	e.ids = ids
 	return ids, nil
 }
 

@@ -11,10 +11,12 @@ type gauges struct {
 	mapSize atomic.Int64 // bytes that the map of free pages takes in the file
 }
 
-// noteTx adds the counters of a transaction that ended.
-func (g *gauges) noteTx(db *DB, tx *Tx) {
+// noteWrite adds the counters of a writable transaction that ended. Read-only
+// ones count in their slots.
+func (g *gauges) noteWrite(db *DB, tx *Tx) {
 	if !db.options.NoStatistics {
-		g.tx.add(&tx.stats)
+		s := tx.Stats()
+		g.tx.add(&s)
 	}
 }
 
@@ -50,10 +52,12 @@ func (db *DB) Stats() Stats {
 	if db.options.NoStatistics {
 		return Stats{}
 	}
-	open, started := db.readers.counts()
+	open, started, cursors := db.readers.counts()
+	sum := db.gauges.tx.snapshot()
+	sum.CursorCount += int64(cursors)
 	free, pending := int(db.gauges.free.Load()), int(db.gauges.pending.Load())
 	return Stats{
-		TxStats:       db.gauges.tx.snapshot(),
+		TxStats:       sum,
 		FreePageN:     free,
 		PendingPageN:  pending,
 		FreeAlloc:     (free + pending) * db.pageSize,

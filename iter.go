@@ -116,7 +116,7 @@ func (b *Bucket) Clear() (err error) {
 	if err := b.tree.discardAll(b.children); err != nil {
 		return b.tx.fail(err)
 	}
-	for _, child := range b.children {
+	for _, child := range b.children.all() {
 		child.bury()
 	}
 	b.children = nil

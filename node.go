@@ -14,6 +14,7 @@ type node struct {
 	owner *Tx      // transaction that made it, the only one that may edit it
 	group *group   // group it was sealed into; nil while owner runs
 	ref   page.Ref // final once group.flushed
+	few   [1]*node // first storage of kids
 }
 
 func (n *node) img() page.Node { return page.Node(n.buf) }
@@ -97,22 +98,17 @@ func (n *node) adopt(from, to int, src *node) {
 	if src == nil || len(src.kids) == 0 {
 		return
 	}
-	var buf [3]page.RefAt
 	img := n.img()
-	for i := from; i < to; i++ {
-		for _, at := range img.Refs(i, &buf) {
-			k, ok := page.GetRef(n.buf[at.Offset:]).Pending()
-			if !ok {
-				continue
-			}
-			page.PutRef(n.buf[at.Offset:], n.refTo(handle{n: src.kids[k]}.settle()))
-		}
+	for at := range img.Pending(from, to) {
+		k, _ := page.GetRef(img[at:]).Pending()
+		page.PutRef(img[at:], n.refTo(handle{n: src.kids[k]}.settle()))
 	}
 }
 
 // newNode returns an empty branch (level > 0) or leaf of the transaction.
 func (tx *Tx) newNode(level int) *node {
 	n := &node{buf: tx.db.buffers.get(), owner: tx}
+	n.kids = n.few[:0]
 	clear(n.buf)
 	page.InitNode(n.buf, level)
 	tx.track(n)
@@ -138,6 +134,7 @@ func (tx *Tx) track(n *node) {
 // shadow returns an editable copy of v, which stands at h and is given up.
 func (tx *Tx) shadow(v view, h handle) *node {
 	n := &node{buf: tx.db.buffers.get(), owner: tx}
+	n.kids = n.few[:0]
 	copy(n.buf, v.img)
 	tx.track(n)
 	n.adopt(0, v.img.Count(), v.n)

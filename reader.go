@@ -10,7 +10,36 @@ import (
 
 // snapshot is a committed state that readers can see. It never changes.
 type snapshot struct {
-	meta page.Meta
+	meta   page.Meta
+	opened [8]atomic.Pointer[openedBucket] // top-level buckets that readers have looked up
+}
+
+// openedBucket is where a reader found a top-level bucket. Others of the same
+// snapshot need not look for it again.
+type openedBucket struct {
+	name   string
+	head   page.Bucket
+	inline page.Node
+}
+
+// find returns what is known of the bucket, or nil.
+func (s *snapshot) find(name []byte) *openedBucket {
+	for i := range s.opened {
+		b := s.opened[i].Load()
+		if b == nil || b.name == string(name) {
+			return b
+		}
+	}
+	return nil
+}
+
+// note remembers where a bucket is, if there is room.
+func (s *snapshot) note(b *openedBucket) {
+	for i := range s.opened {
+		if s.opened[i].CompareAndSwap(nil, b) {
+			return
+		}
+	}
 }
 
 // readerTable says which snapshots are being read. A reader enters with one
@@ -29,7 +58,8 @@ type readerBlock [readersPerBlock]readerSlot
 type readerSlot struct {
 	snap    atomic.Uint64 // snapshot's txid + 1; 0 = free
 	started atomic.Int64  // readers that ever began here
-	_       [48]byte
+	cursors atomic.Int64  // cursors that they made
+	_       [40]byte
 }
 
 // enter registers a reader of the snapshot.
@@ -99,13 +129,15 @@ func (t *readerTable) snapshots() []page.TxID {
 	return slices.Compact(ids)
 }
 
-// counts returns the number of open readers and of all that ever began.
-func (t *readerTable) counts() (open, started int) {
+// counts returns the number of open readers, of all that ever began, and of the
+// cursors of those that ended.
+func (t *readerTable) counts() (open, started, cursors int) {
 	t.each(func(s *readerSlot) {
 		if s.snap.Load() != 0 {
 			open++
 		}
 		started += int(s.started.Load())
+		cursors += int(s.cursors.Load())
 	})
-	return open, started
+	return open, started, cursors
 }

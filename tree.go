@@ -64,7 +64,14 @@ func (t *tree) top() (view, error) {
 
 // child returns child i of the branch v.
 func (t *tree) child(v view, i int) (view, error) {
-	return t.load(v.at(v.img.ChildAt(i)), v.img.Level()-1)
+	at := v.img.ChildAt(i)
+	level := v.img.Level() - 1
+	if v.n == nil {
+		if img := t.tx.db.known(v.img[at:], level); img != nil {
+			return view{img: img}, nil
+		}
+	}
+	return t.load(v.at(at), level)
 }
 
 // seek appends the path to where key is or belongs. The path stays empty in an

@@ -14,7 +14,11 @@ type visits struct {
 }
 
 func (tx *Tx) newVisits() *visits {
-	return &visits{tx: tx, left: tx.db.filePages.Load() + uint64(len(tx.nodes))}
+	v := &visits{tx: tx, left: tx.db.filePages.Load()}
+	if tx.writing != nil {
+		v.left += uint64(len(tx.nodes))
+	}
+	return v
 }
 
 // page counts one page of t.
@@ -66,7 +70,7 @@ func (t *tree) walkFrom(v view, fn func(v view) error) error {
 // discardAll gives up every page of the tree and of the buckets nested in it.
 // children are the nested buckets that the transaction has opened: they know
 // better than their cells where their trees are.
-func (t *tree) discardAll(children map[string]*Bucket) error {
+func (t *tree) discardAll(children *openBuckets) error {
 	v, err := t.top()
 	if err != nil || v.img == nil || t.inline != nil {
 		return err
@@ -74,7 +78,7 @@ func (t *tree) discardAll(children map[string]*Bucket) error {
 	return t.discardNode(t.root, v, children)
 }
 
-func (t *tree) discardNode(h handle, v view, children map[string]*Bucket) error {
+func (t *tree) discardNode(h handle, v view, children *openBuckets) error {
 	if db := t.tx.db; uint64(len(t.tx.freed)) > db.filePages.Load() {
 		return db.corrupt(uint64(h.ref.ID), "pages are referred to more than once", nil)
 	}
@@ -98,16 +102,16 @@ func (t *tree) discardNode(h handle, v view, children map[string]*Bucket) error 
 }
 
 // discardBucket gives up the pages of the nested bucket in cell i, if it is one.
-func (t *tree) discardBucket(v view, i int, children map[string]*Bucket) error {
+func (t *tree) discardBucket(v view, i int, children *openBuckets) error {
 	if c := v.img.Cell(i); !c.IsBucket() {
 		return nil
 	}
-	if len(children) > 0 {
+	if len(children.all()) > 0 {
 		name, err := t.key(v, i)
 		if err != nil {
 			return err
 		}
-		if b := children[string(name)]; b != nil {
+		if b := children.get(name); b != nil {
 			if err := t.admit(handle{}); err != nil {
 				return err
 			}

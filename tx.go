@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 
 	"github.com/lightning-db/lightning/page"
@@ -32,14 +31,31 @@ type Tx struct {
 	slot     *readerSlot // read-only transactions
 	root     Bucket
 	failure  atomic.Pointer[error]
-	stats    TxStats
-	handlers []func()
+	cursors  atomic.Int64 // ever made
+	inner    spareBucket
+	lookup   atomic.Pointer[pageLookup] // what Page has loaded
 
-	pageMu    sync.Mutex // guards what Page has loaded
-	pageMap   *space
-	pageMapOf *snapshot // the state that pageMap describes
+	*writing // of a writable transaction until it is sealed or rolled back
+	*record  // of a writable transaction
+}
 
-	// Writable transactions only.
+// spareBucket is room for the first bucket that a read-only transaction opens: it
+// spares an allocation where there is but one.
+type spareBucket struct {
+	bucket Bucket
+	taken  atomic.Bool
+}
+
+// newBucket returns a zero Bucket.
+func (tx *Tx) newBucket() *Bucket {
+	if !tx.writable && tx.inner.taken.CompareAndSwap(false, true) {
+		return &tx.inner.bucket
+	}
+	return new(Bucket)
+}
+
+// writing is what a writable transaction works with. The next one takes it over.
+type writing struct {
 	ctx        context.Context
 	epoch      uint64   // of the tip it builds on
 	nodes      []*node  // made by this transaction
@@ -48,8 +64,27 @@ type Tx struct {
 	path       []step   // storage for one operation
 	cell       []byte   // storage for one operation
 	bucketCell []byte   // storage for one operation
+	name       []byte   // storage for one operation
 	packing    []byte   // storage for packing a page
 	arena      []byte   // where slices of pages under change are kept for the user
+}
+
+// reset makes w ready for another transaction. The arena is left to whoever holds
+// slices of it.
+func (w *writing) reset() {
+	clear(w.nodes)
+	clear(w.replaced)
+	clear(w.path[:cap(w.path)])
+	*w = writing{
+		nodes: reuse(w.nodes), freed: reuse(w.freed), replaced: reuse(w.replaced), path: w.path[:0],
+		cell: reuse(w.cell), bucketCell: reuse(w.bucketCell), name: reuse(w.name), packing: w.packing,
+	}
+}
+
+// record is what is left of a writable transaction after its end.
+type record struct {
+	stats    TxStats
+	handlers []func()
 }
 
 // ID returns the transaction's number; a writable one has the number that it
@@ -80,7 +115,13 @@ func (tx *Tx) Writable() bool { return tx.writable }
 func (tx *Tx) Cursor() *Cursor { return tx.root.Cursor() }
 
 // Stats returns the transaction's counters. It works after the end, too.
-func (tx *Tx) Stats() TxStats { return tx.stats.snapshot() }
+func (tx *Tx) Stats() (s TxStats) {
+	if tx.record != nil {
+		s = tx.stats.snapshot()
+	}
+	s.CursorCount = tx.cursors.Load()
+	return s
+}
 
 // Inspect returns the structure of the database.
 func (tx *Tx) Inspect() BucketStructure { return tx.root.Inspect() }
@@ -114,7 +155,11 @@ func (tx *Tx) ForEach(fn func(name []byte, b *Bucket) error) error {
 // OnCommit adds a function to be called after the transaction is committed and
 // its locks are released, in the order added. It is never called for a
 // transaction that is rolled back or read-only.
-func (tx *Tx) OnCommit(fn func()) { tx.handlers = append(tx.handlers, fn) }
+func (tx *Tx) OnCommit(fn func()) {
+	if tx.writable {
+		tx.handlers = append(tx.handlers, fn)
+	}
+}
 
 // Err returns the first error that a method without an error result met, such
 // as a damaged page under Get, or nil. Once it is set the transaction cannot
@@ -197,14 +242,10 @@ func (tx *Tx) rollback() {
 	tx.db.endWrite(tx)
 }
 
-// release gives the transaction's storage back.
+// release gives the transaction's storage back. The caller holds the writer lock.
 func (tx *Tx) release() {
-	tx.nodes, tx.freed, tx.replaced = nil, nil, nil
-	tx.path, tx.cell, tx.bucketCell, tx.arena = nil, nil, nil, nil
-	if tx.packing != nil {
-		tx.db.buffers.put(tx.packing)
-		tx.packing = nil
-	}
+	tx.writing.reset()
+	tx.db.storage, tx.writing = tx.writing, nil
 }
 
 // keep returns b, a slice of v's image, so that it stays as it is until the

@@ -2,6 +2,7 @@ package lightning
 
 import (
 	"math"
+	"sync"
 
 	"github.com/lightning-db/lightning/page"
 )
@@ -56,21 +57,30 @@ func (tx *Tx) describe(info *PageInfo, snap *snapshot) error {
 	return nil
 }
 
+// pageLookup is the space map of one state, loaded for Tx.Page.
+type pageLookup struct {
+	of    *snapshot
+	mu    sync.Mutex // guards space, which loads bitmaps as they are asked for
+	space *space
+}
+
 // isFree reports whether the snapshot has the page free. The space map is kept
 // while the transaction sees the same snapshot.
 func (tx *Tx) isFree(snap *snapshot, id uint64) (bool, error) {
-	tx.pageMu.Lock()
-	defer tx.pageMu.Unlock()
-	if tx.pageMapOf != snap {
+	l := tx.lookup.Load()
+	if l == nil || l.of != snap {
 		s, err := openSpace(tx.db, &snap.meta)
 		if err != nil {
 			return false, err
 		}
-		tx.pageMap, tx.pageMapOf = s, snap
+		l = &pageLookup{of: snap, space: s}
+		tx.lookup.Store(l)
 	}
-	free, err := tx.pageMap.free.isFree(id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	free, err := l.space.free.isFree(id)
 	if err != nil {
-		return false, tx.pageMap.mapError(err)
+		return false, l.space.mapError(err)
 	}
 	return free, nil
 }

@@ -64,6 +64,9 @@ func (v *verifiedSet) clear(id page.ID) {
 	}
 }
 
+// trusting reports whether a page that was found good is trusted from then on.
+func (db *DB) trusting() bool { return db.verify != VerifyAlways && db.failed.Load() == nil }
+
 // extent returns the extent at r, of the given number of pages, from the map.
 // It is checked against its digest when this process first touches it: every
 // byte that a read returns has passed here. The type is the caller's question.
@@ -76,7 +79,7 @@ func (db *DB) extent(r page.Ref, pages int) ([]byte, error) {
 	if !ok {
 		return nil, db.corrupt(uint64(r.ID), "extent is not mapped", ErrInvalidMapping)
 	}
-	if !db.verified.has(r.ID) || db.verify == VerifyAlways || db.failed.Load() != nil {
+	if !db.verified.has(r.ID) || !db.trusting() {
 		if err := db.examine(r, b, pages); err != nil {
 			return nil, err
 		}
@@ -85,6 +88,21 @@ func (db *DB) extent(r page.Ref, pages int) ([]byte, error) {
 		return nil, db.corrupt(uint64(r.ID), "page is not what its parent says", nil)
 	}
 	return b, nil
+}
+
+// known is extent for the node of the given level that the reference at the
+// start of ref leads to, if nothing but its header needs to be looked at; else it returns
+// nil and extent says what is wrong, if anything is.
+func (db *DB) known(ref []byte, level int) page.Node {
+	id, birth := page.PlaceOf(ref)
+	if uint64(id) >= db.filePages.Load() || !db.verified.has(id) || !db.trusting() {
+		return nil
+	}
+	b, ok := db.data.At(int64(id)*int64(db.pageSize), db.pageSize)
+	if !ok || !page.IsNode(b, level, birth) {
+		return nil
+	}
+	return page.Node(b)
 }
 
 // examine checks the bytes b of an extent against the reference: digest,

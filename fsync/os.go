@@ -13,8 +13,9 @@ type osFile struct {
 	name   string
 	f      *os.File
 	raw    syscall.RawConn // keeps the descriptor open while a call uses it
-	medium medium          // how ReadMedium gets past the page cache
-	locked atomic.Bool     // the lock between processes is held
+	calls  calls
+	medium medium      // how ReadMedium gets past the page cache
+	locked atomic.Bool // the lock between processes is held
 }
 
 // newOSFile takes f over; it closes f when it returns an error.

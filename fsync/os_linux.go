@@ -12,10 +12,13 @@ const maxIovecs = 1024
 
 // syncData does not sync times and the like; the size it does.
 func (f *osFile) syncData() error {
-	return f.control(func(fd uintptr) error {
-		return retryEINTR(func() error { return unix.Fdatasync(int(fd)) })
-	})
+	c := &f.calls.sync
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.makeLocked(f.raw, fdatasync)
 }
+
+func fdatasync(c *call, fd int) error { return unix.Fdatasync(fd) }
 
 // extend allocates the bytes from old to size.
 func (f *osFile) extend(old, size int64) error {
@@ -33,6 +36,10 @@ func (f *osFile) extend(old, size int64) error {
 }
 
 func (f *osFile) writev(bufs [][]byte, off int64) error {
+	if len(bufs) == 1 {
+		_, err := f.f.WriteAt(bufs[0], off)
+		return err
+	}
 	return writeAll(bufs, off, f.pwritev, f.f.WriteAt)
 }
 
@@ -72,14 +79,19 @@ func writeAll(
 
 // pwritev is one system call.
 func (f *osFile) pwritev(bufs [][]byte, off int64) (n int, err error) {
-	err = f.control(func(fd uintptr) error {
-		return retryEINTR(func() (err error) {
-			n, err = unix.Pwritev(int(fd), bufs, off)
-			return err
-		})
-	})
+	c := &f.calls.write
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bufs, c.off = bufs, off
+	err = c.makeLocked(f.raw, pwritev)
+	n, c.bufs = c.n, nil
 	if err == nil && n == 0 && len(bufs[0]) > 0 {
 		err = io.ErrShortWrite
 	}
 	return n, err
+}
+
+func pwritev(c *call, fd int) (err error) {
+	c.n, err = unix.Pwritev(fd, c.bufs, c.off)
+	return err
 }

@@ -1,8 +1,8 @@
 package page
 
 import (
-	"bytes"
 	"encoding/binary"
+	"iter"
 )
 
 // Flags of a cell.
@@ -112,23 +112,6 @@ func (c *Cell) ValueRefAt() int { return c.valueAt }
 // Raw returns the bytes of the cell, for moving it to another page.
 func (n Node) Raw(i int) []byte { return n[n.offset(i):n.Cell(i).end] }
 
-// compare compares key with the cell's key; false if only the extent of the
-// long key can tell.
-func (c Cell) compare(key []byte) (int, bool) {
-	known := c.Known()
-	if c.Flags&CellLongKey == 0 {
-		return bytes.Compare(key, known), true
-	}
-	if len(key) > longKnown {
-		cmp := bytes.Compare(key[:longKnown], known)
-		return cmp, cmp != 0
-	}
-	if cmp := bytes.Compare(key, known); cmp != 0 {
-		return cmp, true
-	}
-	return -1, true // the long key goes on where key ends
-}
-
 // RefKind says what a reference inside a node refers to.
 type RefKind uint8
 
@@ -183,6 +166,29 @@ func (n Node) Refs(i int, out *[3]RefAt) []RefAt {
 		refs = append(refs, RefAt{RefBucket, c.valueAt, 0})
 	}
 	return refs
+}
+
+// Pending yields the offsets in the node of the references in cells [from, to)
+// to extents that are not written yet, see PendingRef.
+func (n Node) Pending(from, to int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		branch := n.IsBranch()
+		for i := from; i < to; i++ {
+			at := n.offset(i)
+			if branch && pendingAt(n[at+1:]) && !yield(at+1) {
+				return
+			}
+			if n[at] == 0 {
+				continue
+			}
+			var buf [3]RefAt
+			for _, r := range n.Refs(i, &buf) {
+				if r.Kind != RefChild && pendingAt(n[r.Offset:]) && !yield(r.Offset) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Key is a key to be put into a cell: its bytes, and the reference to its

@@ -104,8 +104,7 @@ const (
 
 // Search returns the index of key, or where it belongs: the first index whose
 // key is greater. In a branch index 0 never takes part. On NeedLong the caller
-// compares with the full key of the index itself (see SearchFrom). It does not
-// allocate.
+// compares with the full key of the index itself. It does not allocate.
 func (n Node) Search(key []byte) (int, Find) {
 	lo, hi := n.first(), n.Count()
 	if lo >= hi {
@@ -113,7 +112,8 @@ func (n Node) Search(key []byte) (int, Find) {
 	}
 	p := n.prefix()
 	if p > 0 {
-		pre := n.Cell(lo).Known()[:p]
+		known, _ := n.known(lo)
+		pre := known[:p]
 		if len(key) < p || !bytes.Equal(key[:p], pre) {
 			if bytes.Compare(key, pre) < 0 {
 				return lo, Absent
@@ -121,23 +121,19 @@ func (n Node) Search(key []byte) (int, Find) {
 			return hi, Absent
 		}
 	}
-	return n.search(key, p, lo, hi)
-}
-
-func (n Node) search(key []byte, p, lo, hi int) (int, Find) {
 	h := headOf(key[p:])
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
-		hm := n.head(m)
-		if hm < h {
+		switch hm := n.head(m); {
+		case hm < h:
 			lo = m + 1
 			continue
-		}
-		if hm > h {
+		case hm > h:
 			hi = m
 			continue
 		}
-		cmp, ok := n.Cell(m).compare(key)
+		known, long := n.known(m)
+		cmp, ok := compare(key, known, long)
 		switch {
 		case !ok:
 			return m, NeedLong
@@ -150,6 +146,42 @@ func (n Node) search(key []byte, p, lo, hi int) (int, Find) {
 		}
 	}
 	return lo, Absent
+}
+
+// known returns what the page itself holds of key i, see Cell.Known, and
+// whether the key is long.
+func (n Node) known(i int) (known []byte, long bool) {
+	at := n.offset(i)
+	flags := n[at]
+	at++
+	if n.IsBranch() {
+		at += RefSize
+	}
+	size, at := n.uvarint(at)
+	if flags&CellLongKey != 0 {
+		c := n.Cell(i)
+		return c.Known(), true
+	}
+	if !n.IsBranch() {
+		_, at = n.uvarint(at)
+	}
+	return n[at : at+size], false
+}
+
+// compare compares key with a cell's key, of which known is at hand; false if
+// only the extent of the long key can tell.
+func compare(key, known []byte, long bool) (int, bool) {
+	if !long {
+		return bytes.Compare(key, known), true
+	}
+	if len(key) > longKnown {
+		cmp := bytes.Compare(key[:longKnown], known)
+		return cmp, cmp != 0
+	}
+	if cmp := bytes.Compare(key, known); cmp != 0 {
+		return cmp, true
+	}
+	return -1, true // the long key goes on where key ends
 }
 
 // Child returns the reference to child i of a branch.

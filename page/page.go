@@ -99,6 +99,17 @@ func initHeader(b []byte, t Type, level, pages int) {
 	le.PutUint32(b[offPages:], uint32(pages))
 }
 
+// IsNode reports whether the header of b, a page that was found good before,
+// is that of a node at the given level and born in the given transaction.
+func IsNode(b []byte, level int, birth TxID) bool {
+	t := TypeBranch
+	if level == 0 {
+		t = TypeLeaf
+	}
+	h := le.Uint64(b) &^ (0xff << (8 * offFlags))
+	return h == uint64(t)|uint64(level)<<(8*offLevel)|1<<(8*offPages) && BirthOf(b) == birth
+}
+
 // MatchHeader reports how the header of b contradicts the reference r and the
 // expected type and length, or nil. A page that was written to the wrong place
 // or is left from an earlier time does not pass.

@@ -32,6 +32,9 @@ func (r Ref) Pending() (index int, ok bool) {
 	return int(r.ID &^ pendingBit), r.ID&pendingBit != 0
 }
 
+// pendingAt reports whether the reference at the start of b is pending.
+func pendingAt(b []byte) bool { return ID(le.Uint64(b))&pendingBit != 0 }
+
 // IsZero reports whether r refers to nothing.
 func (r Ref) IsZero() bool { return r.ID == 0 }
 
@@ -43,6 +46,9 @@ func GetRef(b []byte) (r Ref) {
 	copy(r.Digest[:], b[16:])
 	return r
 }
+
+// PlaceOf reads page number and birth of the reference at the start of b.
+func PlaceOf(b []byte) (ID, TxID) { return ID(le.Uint64(b)), TxID(le.Uint64(b[8:])) }
 
 // PutRef writes r into the first RefSize bytes of b.
 func PutRef(b []byte, r Ref) {
