@@ -24,5 +24,5 @@ func kernelFor(path string) kernel {
 }
 
 // kernelScratch is memory for what does not fit into a kernel's registers:
-// 19 vectors of up to 32 bytes, or three of up to 64, and a word; aligned.
-type kernelScratch [704]byte
+// 19 vectors of 32 bytes and a word with AVX2, and room to align them.
+type kernelScratch [19*32 + 4 + 31]byte

@@ -15,7 +15,7 @@ func (k kernel) compress(tmp reg.Register) {
 		VPBROADCASTD(k.iv.Offset(4*i), k.v(8+i))
 	}
 	VPBROADCASTD(k.blockLen, k.v(14))
-	VPBROADCASTD(k.slot(tmp, slotFlags), k.v(15))
+	VPBROADCASTD(k.slot(tmp, k.slots().flags), k.v(15))
 
 	var order [16]int // of the message's words in this round
 	for i := range order {
@@ -64,7 +64,7 @@ func (k kernel) mix(tmp reg.Register, diagonal int, words []int) {
 		}
 		for i := range 4 {
 			if i == 0 && half == 1 && !k.evex {
-				VPADDD(k.slot(tmp, slotSpill), d[i], c[i])
+				VPADDD(k.slot(tmp, k.slots().spill), d[i], c[i])
 				continue
 			}
 			VPADDD(d[i], c[i], c[i])
@@ -86,14 +86,14 @@ func (k kernel) rotateAll(tmp reg.Register, bits int, vs [4]reg.VecPhysical, len
 		}
 		return
 	}
-	k.store(lent, k.slot(tmp, slotSpill))
+	k.store(lent, k.slot(tmp, k.slots().spill))
 	for _, v := range vs {
 		VPSLLD(Imm(uint64(32-bits)), v, lent)
 		VPSRLD(Imm(uint64(bits)), v, v)
 		VPOR(lent, v, v)
 	}
 	if restore {
-		k.load(k.slot(tmp, slotSpill), lent)
+		k.load(k.slot(tmp, k.slots().spill), lent)
 	}
 }
 
@@ -114,7 +114,7 @@ func (k kernel) message(tmp reg.Register, word int) Op {
 	if k.evex {
 		return k.regs[16+word]
 	}
-	return k.slot(tmp, slotMessage+word)
+	return k.slot(tmp, k.slots().message+word)
 }
 
 // xor sets v to v ^ by.

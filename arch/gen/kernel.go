@@ -55,14 +55,19 @@ type kernel struct {
 	constants
 }
 
-// Where things lie in the caller's scratch memory, in vectors.
-const (
-	slotMessage     = 0 // 16 words of the block; without evex
-	slotCounterLow  = 16
-	slotCounterHigh = 17
-	slotSpill       = 18 // without evex
-	slotFlags       = 19 // 4 bytes
-)
+// slots says where things lie in the caller's scratch memory, in vectors.
+type slots struct {
+	counterLow, counterHigh int
+	message, spill          int // without evex: 16 words of the block, a register
+	flags                   int // 4 bytes
+}
+
+func (i isa) slots() slots {
+	if i.evex {
+		return slots{counterLow: 0, counterHigh: 1, flags: 2}
+	}
+	return slots{message: 0, counterLow: 16, counterHigh: 17, spill: 18, flags: 19}
+}
 
 // slot is a place in the scratch memory.
 func (k kernel) slot(base reg.Register, n int) Mem {
@@ -96,8 +101,8 @@ func (k kernel) chunks() {
 	Comment("Counters: words 2 and 3 of each Chunk.")
 	k.loadRows(k.regs[8:12], func(lane int) Mem { return Mem{Base: in, Disp: chunkStructSize * lane} })
 	fields := k.transpose(k.regs[8:12], k.regs[12:16])
-	k.store(fields[chunkStructCounter/4], k.slot(tmp, slotCounterLow))
-	k.store(fields[chunkStructCounter/4+1], k.slot(tmp, slotCounterHigh))
+	k.store(fields[chunkStructCounter/4], k.slot(tmp, k.slots().counterLow))
+	k.store(fields[chunkStructCounter/4+1], k.slot(tmp, k.slots().counterHigh))
 
 	k.loadKey(key)
 	MOVL(U32(flagKeyed|flagChunkStart), flags.As32())
@@ -109,9 +114,9 @@ func (k kernel) chunks() {
 		MOVQ(Mem{Base: in, Disp: chunkStructSize * lane}, pointer)
 		return Mem{Base: pointer, Index: offset, Scale: 1, Disp: 16 * column}
 	})
-	MOVL(flags.As32(), k.slot(tmp, slotFlags))
-	k.load(k.slot(tmp, slotCounterLow), k.v(12))
-	k.load(k.slot(tmp, slotCounterHigh), k.v(13))
+	MOVL(flags.As32(), k.slot(tmp, k.slots().flags))
+	k.load(k.slot(tmp, k.slots().counterLow), k.v(12))
+	k.load(k.slot(tmp, k.slots().counterHigh), k.v(13))
 	k.compress(tmp)
 	Comment("The flags of the next block: the last one has its own.")
 	MOVL(U32(flagKeyed), flags.As32())
@@ -138,7 +143,7 @@ func (k kernel) parents() {
 	k.loadMessage(tmp, func(lane, column int) Mem {
 		return Mem{Base: in, Disp: 2*chainingSize*lane + 16*column}
 	})
-	MOVL(flags.As32(), k.slot(tmp, slotFlags))
+	MOVL(flags.As32(), k.slot(tmp, k.slots().flags))
 	k.xor(k.v(12), k.v(12))
 	k.xor(k.v(13), k.v(13))
 	k.compress(tmp)

@@ -19,7 +19,7 @@ func (k kernel) loadMessage(tmp reg.Register, at func(lane, column int) Mem) {
 		k.loadRows(rows, func(lane int) Mem { return at(lane, column) })
 		for i, w := range k.transpose(rows, k.regs[12:16]) {
 			if !k.evex {
-				k.store(w, k.slot(tmp, slotMessage+4*column+i))
+				k.store(w, k.slot(tmp, k.slots().message+4*column+i))
 			}
 		}
 	}
