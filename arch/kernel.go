@@ -1,7 +1,7 @@
 package arch
 
 // maxLanes is how many chunks one call of a kernel takes.
-const maxLanes = 16
+const maxLanes = 32
 
 // kernel names the code that hashes chunks.
 type kernel uint8
@@ -23,6 +23,6 @@ func kernelFor(path string) kernel {
 	return portable
 }
 
-// kernelScratch is memory for what does not fit into a kernel's registers:
-// 19 vectors of 32 bytes and a word with AVX2, and room to align them.
-type kernelScratch [19*32 + 4 + 31]byte
+// kernelScratch is memory for what does not fit into a kernel's registers: 19
+// vectors of 64 bytes, twice, and a word; with room to align them.
+type kernelScratch [2*19*64 + 4 + 63]byte

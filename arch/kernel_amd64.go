@@ -20,6 +20,9 @@ func chunksAVX512x8(key *[8]uint32, in *[8]Chunk, tmp *kernelScratch, out *[8]Ch
 func chunksAVX512x16(key *[8]uint32, in *[16]Chunk, tmp *kernelScratch, out *[16]Chaining)
 
 //go:noescape
+func chunksAVX512x32(key *[8]uint32, in *[32]Chunk, tmp *kernelScratch, out *[32]Chaining)
+
+//go:noescape
 func parentsAVX2x8(key *[8]uint32, in *[16]Chaining, tmp *kernelScratch, out *[8]Chaining, flags uint32)
 
 //go:noescape
@@ -30,6 +33,9 @@ func parentsAVX512x8(key *[8]uint32, in *[16]Chaining, tmp *kernelScratch, out *
 
 //go:noescape
 func parentsAVX512x16(key *[8]uint32, in *[32]Chaining, tmp *kernelScratch, out *[16]Chaining, flags uint32)
+
+//go:noescape
+func parentsAVX512x32(key *[8]uint32, in *[64]Chaining, tmp *kernelScratch, out *[32]Chaining, flags uint32)
 
 // chunks sets the first n elements of out to the values of the first n
 // chunks, one at least, and may overwrite the others of both.
@@ -43,16 +49,17 @@ func (k kernel) chunks(key *[8]uint32, in *[maxLanes]Chunk, n int, tmp *kernelSc
 	}
 	switch {
 	case k == avx2:
-		chunksAVX2x8(key, (*[8]Chunk)(in[:]), tmp, (*[8]Chaining)(out[:]))
-		if n > 8 {
-			chunksAVX2x8(key, (*[8]Chunk)(in[8:]), tmp, (*[8]Chaining)(out[8:]))
+		for i := 0; i < n; i += 8 {
+			chunksAVX2x8(key, (*[8]Chunk)(in[i:]), tmp, (*[8]Chaining)(out[i:]))
 		}
 	case n <= 4:
 		chunksAVX512x4(key, (*[4]Chunk)(in[:]), tmp, (*[4]Chaining)(out[:]))
 	case n <= 8:
 		chunksAVX512x8(key, (*[8]Chunk)(in[:]), tmp, (*[8]Chaining)(out[:]))
+	case n <= 16:
+		chunksAVX512x16(key, (*[16]Chunk)(in[:]), tmp, (*[16]Chaining)(out[:]))
 	default:
-		chunksAVX512x16(key, in, tmp, out)
+		chunksAVX512x32(key, in, tmp, out)
 	}
 }
 
@@ -64,15 +71,16 @@ func (k kernel) parents(key *[8]uint32, in *[2 * maxLanes]Chaining, n int, tmp *
 	case k == portable:
 		parentsPortable(key, in[:2*n], out[:], flags)
 	case k == avx2:
-		parentsAVX2x8(key, (*[16]Chaining)(in[:]), tmp, (*[8]Chaining)(out[:]), flags)
-		if n > 8 {
-			parentsAVX2x8(key, (*[16]Chaining)(in[16:]), tmp, (*[8]Chaining)(out[8:]), flags)
+		for i := 0; i < n; i += 8 {
+			parentsAVX2x8(key, (*[16]Chaining)(in[2*i:]), tmp, (*[8]Chaining)(out[i:]), flags)
 		}
 	case n <= 4:
 		parentsAVX512x4(key, (*[8]Chaining)(in[:]), tmp, (*[4]Chaining)(out[:]), flags)
 	case n <= 8:
 		parentsAVX512x8(key, (*[16]Chaining)(in[:]), tmp, (*[8]Chaining)(out[:]), flags)
+	case n <= 16:
+		parentsAVX512x16(key, (*[32]Chaining)(in[:]), tmp, (*[16]Chaining)(out[:]), flags)
 	default:
-		parentsAVX512x16(key, in, tmp, out, flags)
+		parentsAVX512x32(key, in, tmp, out, flags)
 	}
 }

@@ -185,7 +185,7 @@ func TestKernel_Scratch(t *testing.T) {
 		chunks[i].Data = new([ChunkSize]byte)
 	}
 	forKernels(t, func(t *testing.T, h *Hasher) {
-		for _, n := range []int{4, 8, maxLanes} {
+		for _, n := range []int{4, 8, 16, maxLanes} {
 			for shift := range 64 {
 				memory := slices.Repeat([]byte{0xA5}, around+shift+len(kernelScratch{})+around)
 				tmp := (*kernelScratch)(memory[around+shift:])

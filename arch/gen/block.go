@@ -10,21 +10,23 @@ import (
 // are in words 0 to 7 of the state and are replaced, the counters are in
 // words 12 and 13, the message is where loadMessage puts it, and the flags
 // are in their slot.
-func (k kernel) compress(tmp reg.Register) {
-	for i := range iv {
-		VPBROADCASTD(k.iv.Offset(4*i), k.v(8+i))
+func (k kernel) compress() {
+	for g := range k.groups {
+		v := k.state(g)
+		for i := range iv {
+			VPBROADCASTD(k.iv.Offset(4*i), v[8+i])
+		}
+		VPBROADCASTD(k.blockLen, v[14])
+		VPBROADCASTD(k.flags(), v[15])
 	}
-	VPBROADCASTD(k.blockLen, k.v(14))
-	VPBROADCASTD(k.slot(tmp, k.slots().flags), k.v(15))
-
 	var order [16]int // of the message's words in this round
 	for i := range order {
 		order[i] = i
 	}
 	for round := range 7 {
 		Commentf("Round %d.", round+1)
-		k.mix(tmp, 0, order[:8])
-		k.mix(tmp, 1, order[8:])
+		k.mix(0, order[:8])
+		k.mix(1, order[8:])
 		var next [16]int
 		for i, from := range permutation {
 			next[i] = order[from]
@@ -32,72 +34,82 @@ func (k kernel) compress(tmp reg.Register) {
 		order = next
 	}
 	Comment("The new chaining values.")
-	for i := range 8 {
-		k.xor(k.v(8+i), k.v(i))
+	for g := range k.groups {
+		v := k.state(g)
+		for i := range 8 {
+			k.xor(v[8+i], v[i])
+		}
 	}
 }
 
-// mix emits the four mixing functions of half a round side by side: on the
-// columns of the state for diagonal 0, on its diagonals for 1. Words are the
-// message's, two for each function.
-func (k kernel) mix(tmp reg.Register, diagonal int, words []int) {
-	var a, b, c, d [4]reg.VecPhysical
-	for i := range 4 {
-		a[i] = k.v(i)
-		b[i] = k.v(4 + (i+diagonal)%4)
-		c[i] = k.v(8 + (i+2*diagonal)%4)
-		d[i] = k.v(12 + (i+3*diagonal)%4)
-	}
-	for half, bits := range [2]struct{ d, b int }{{16, 12}, {8, 7}} {
-		for i := range 4 {
-			// The message first: it does not wait for the last result in b.
-			VPADDD(k.message(tmp, words[2*i+half]), a[i], a[i])
-		}
-		for i := range 4 {
-			VPADDD(b[i], a[i], a[i])
-		}
-		for i := range 4 {
-			k.xor(a[i], d[i])
-		}
-		for i := range 4 {
-			k.rotateBytes(bits.d, d[i])
-		}
-		for i := range 4 {
-			if i == 0 && half == 1 && !k.evex {
-				VPADDD(k.slot(tmp, k.slots().spill), d[i], c[i])
-				continue
-			}
-			VPADDD(d[i], c[i], c[i])
-		}
-		for i := range 4 {
-			k.xor(c[i], b[i])
-		}
-		k.rotateAll(tmp, bits.b, b, c[0], half == 1)
-	}
+// quad is the four words that a mixing function works on, and where they are.
+type quad struct {
+	group      int
+	a, b, c, d reg.VecPhysical
+	x, y       Op // words of the message
 }
 
-// rotateAll rotates the words of four vectors right. Without evex that takes
-// a free register: lent is put aside for it, in the spill slot, and comes
-// back if restore is set.
-func (k kernel) rotateAll(tmp reg.Register, bits int, vs [4]reg.VecPhysical, lent reg.VecPhysical, restore bool) {
+// mix emits the four mixing functions of half a round, for all groups, side
+// by side: on the columns of the state for diagonal 0, on its diagonals for
+// 1. Words are the message's, two for each function.
+func (k kernel) mix(diagonal int, words []int) {
+	var quads []quad
+	for g := range k.groups {
+		v := k.state(g)
+		for i := range 4 {
+			quads = append(quads, quad{
+				group: g,
+				a:     v[i],
+				b:     v[4+(i+diagonal)%4],
+				c:     v[8+(i+2*diagonal)%4],
+				d:     v[12+(i+3*diagonal)%4],
+				x:     k.message(g, words[2*i]),
+				y:     k.message(g, words[2*i+1]),
+			})
+		}
+	}
+	each := func(step func(q quad)) {
+		for _, q := range quads {
+			step(q)
+		}
+	}
+	// The message first: it does not wait for the last result in b.
+	each(func(q quad) { VPADDD(q.x, q.a, q.a) })
+	each(func(q quad) { VPADDD(q.b, q.a, q.a) })
+	each(func(q quad) { k.xor(q.a, q.d) })
+	each(func(q quad) { k.rotateBytes(16, q.d) })
+	each(func(q quad) { VPADDD(q.d, q.c, q.c) })
+	each(func(q quad) { k.xor(q.c, q.b) })
+	k.rotate(12, quads)
+	each(func(q quad) { VPADDD(q.y, q.a, q.a) })
+	each(func(q quad) { VPADDD(q.b, q.a, q.a) })
+	each(func(q quad) { k.xor(q.a, q.d) })
+	each(func(q quad) { k.rotateBytes(8, q.d) })
+	each(func(q quad) { VPADDD(q.d, q.c, q.c) })
+	each(func(q quad) { k.xor(q.c, q.b) })
+	k.rotate(7, quads)
+}
+
+// rotate emits the rotation of b right by any number of bits. Without evex
+// that takes a free register: the first c is put aside meanwhile.
+func (k kernel) rotate(bits int, quads []quad) {
 	if k.evex {
-		for _, v := range vs {
-			VPRORD(Imm(uint64(bits)), v, v)
+		for _, q := range quads {
+			VPRORD(Imm(uint64(bits)), q.b, q.b)
 		}
 		return
 	}
-	k.store(lent, k.slot(tmp, k.slots().spill))
-	for _, v := range vs {
-		VPSLLD(Imm(uint64(32-bits)), v, lent)
-		VPSRLD(Imm(uint64(bits)), v, v)
-		VPOR(lent, v, v)
+	free, spill := quads[0].c, k.slot(0, slotSpill)
+	k.store(free, spill)
+	for _, q := range quads {
+		VPSLLD(Imm(uint64(32-bits)), q.b, free)
+		VPSRLD(Imm(uint64(bits)), q.b, q.b)
+		VPOR(free, q.b, q.b)
 	}
-	if restore {
-		k.load(k.slot(tmp, k.slots().spill), lent)
-	}
+	k.load(spill, free)
 }
 
-// rotateBytes rotates the words of a vector right by 8 or 16 bits.
+// rotateBytes emits the rotation of a word right by 8 or 16 bits.
 func (k kernel) rotateBytes(bits int, v reg.VecPhysical) {
 	switch {
 	case k.evex:
@@ -109,12 +121,12 @@ func (k kernel) rotateBytes(bits int, v reg.VecPhysical) {
 	}
 }
 
-// message is the place of a word of the block.
-func (k kernel) message(tmp reg.Register, word int) Op {
-	if k.evex {
-		return k.regs[16+word]
+// message is the place of a word of a group's block.
+func (k kernel) message(group, word int) Op {
+	if k.inMemory() {
+		return k.slot(group, slotMessage+word)
 	}
-	return k.slot(tmp, k.slots().message+word)
+	return k.regs[16+word]
 }
 
 // xor sets v to v ^ by.

@@ -11,26 +11,40 @@ import (
 
 const dataAttributes = attr.RODATA | attr.NOPTR
 
-// isa says how wide the vectors are and what the processor can do with them.
+// isa says how wide the vectors are, what the processor can do with them, and
+// how many of them hold the lanes.
 type isa struct {
 	name     string
 	quarters int  // parts of 128 bits in a vector
+	groups   int  // vectors for each word: 2 fill the time in which results are waited for
 	evex     bool // AVX-512: rotates, and 32 registers
 	regs     []reg.VecPhysical
 }
 
-func (i isa) lanes() int { return 4 * i.quarters }
-func (i isa) width() int { return 16 * i.quarters }
+func (i isa) lanes() int    { return i.groups * i.perGroup() }
+func (i isa) perGroup() int { return 4 * i.quarters }
+func (i isa) width() int    { return 16 * i.quarters }
+
+// inMemory tells that the message's words do not fit into registers.
+func (i isa) inMemory() bool { return len(i.regs) < 32*i.groups }
 
 // avx2 has 8 lanes.
 func avx2() isa {
-	return isa{name: "AVX2", quarters: 2, regs: family(reg.Y0, 16)}
+	return isa{name: "AVX2", quarters: 2, groups: 1, regs: family(reg.Y0, 16)}
 }
 
-// avx512 has 4, 8 or 16 lanes; the narrower ones use AVX512VL.
-func avx512(quarters int) isa {
-	first := map[int]reg.VecPhysical{1: reg.X0, 2: reg.Y0, 4: reg.Z0}[quarters]
-	return isa{name: "AVX512", quarters: quarters, evex: true, regs: family(first, 32)}
+// avx512 has 4, 8, 16 or 32 lanes; 4 and 8 use AVX512VL.
+func avx512(lanes int) isa {
+	i := isa{name: "AVX512", quarters: 4, groups: max(lanes/16, 1), evex: true}
+	switch lanes {
+	case 4:
+		i.quarters, i.regs = 1, family(reg.X0, 32)
+	case 8:
+		i.quarters, i.regs = 2, family(reg.Y0, 32)
+	default:
+		i.regs = family(reg.Z0, 32)
+	}
+	return i
 }
 
 // family lists n vector registers as wide as first, from number 0 on.
@@ -55,54 +69,59 @@ type kernel struct {
 	constants
 }
 
-// slots says where things lie in the caller's scratch memory, in vectors.
-type slots struct {
-	counterLow, counterHigh int
-	message, spill          int // without evex: 16 words of the block, a register
-	flags                   int // 4 bytes
+// Where things of a group lie in its part of the caller's scratch memory, in
+// vectors. The flags, 4 bytes, are behind the last group.
+const (
+	slotMessage     = 0 // 16 words of the block, if they are in memory
+	slotCounterLow  = 16
+	slotCounterHigh = 17
+	slotSpill       = 18 // without evex
+	slots           = 19
+)
+
+// slot is a place in a group's scratch memory.
+func (k kernel) slot(group, n int) Mem {
+	return Mem{Base: scratch, Disp: (slots*group + n) * k.width()}
 }
 
-func (i isa) slots() slots {
-	if i.evex {
-		return slots{counterLow: 0, counterHigh: 1, flags: 2}
-	}
-	return slots{message: 0, counterLow: 16, counterHigh: 17, spill: 18, flags: 19}
+func (k kernel) flags() Mem { return k.slot(k.groups, 0) }
+
+// state lists the registers with a group's state: words 0 to 7 are the
+// chaining value.
+func (k kernel) state(group int) []reg.VecPhysical {
+	return k.regs[16*group : 16*group+16]
 }
 
-// slot is a place in the scratch memory.
-func (k kernel) slot(base reg.Register, n int) Mem {
-	return Mem{Base: base, Disp: n * k.width()}
-}
-
-// v is the i-th word of the state: 0 to 7 chaining value, 8 to 15 the rest.
-func (k kernel) v(i int) reg.VecPhysical { return k.regs[i] }
+// scratch points to the scratch memory in all functions.
+var scratch = reg.R8
 
 // start begins a function and loads its scratch pointer, aligned so that no
-// vector in it lies across two cache lines.
-func (k kernel) start(kind string) (tmp reg.Register) {
+// vector lies across two cache lines.
+func (k kernel) start(kind string) {
 	Implement(fmt.Sprintf("%s%sx%d", kind, k.name, k.lanes()))
 	Attributes(attr.NOSPLIT)
-	tmp = reg.R8
-	Load(Param("tmp"), tmp.(reg.GPPhysical))
-	ADDQ(Imm(uint64(k.width()-1)), tmp)
-	ANDQ(I32(-k.width()), tmp)
-	return tmp
+	Load(Param("tmp"), scratch)
+	ADDQ(Imm(uint64(k.width()-1)), scratch)
+	ANDQ(I32(-k.width()), scratch)
 }
 
 // chunks emits the function that turns whole chunks into chaining values.
 func (k kernel) chunks() {
-	tmp := k.start("chunks")
+	k.start("chunks")
 	key, in, out := reg.RDI, reg.RSI, reg.RDX
 	offset, flags, pointer := reg.RCX, reg.R9, reg.RAX
 	Load(Param("key"), key)
 	Load(Param("in"), in)
 	Load(Param("out"), out)
 
-	Comment("Counters: words 2 and 3 of each Chunk.")
-	k.loadRows(k.regs[8:12], func(lane int) Mem { return Mem{Base: in, Disp: chunkStructSize * lane} })
-	fields := k.transpose(k.regs[8:12], k.regs[12:16])
-	k.store(fields[chunkStructCounter/4], k.slot(tmp, k.slots().counterLow))
-	k.store(fields[chunkStructCounter/4+1], k.slot(tmp, k.slots().counterHigh))
+	Comment("Counters: two words of each Chunk.")
+	for g := range k.groups {
+		rows, free := k.state(g)[:4], k.state(g)[4:8]
+		k.loadRows(g, rows, func(lane int) Mem { return Mem{Base: in, Disp: chunkStructSize * lane} })
+		transpose(rows, free)
+		k.store(rows[chunkStructCounter/4], k.slot(g, slotCounterLow))
+		k.store(rows[chunkStructCounter/4+1], k.slot(g, slotCounterHigh))
+	}
 
 	k.loadKey(key)
 	MOVL(U32(flagKeyed|flagChunkStart), flags.As32())
@@ -110,14 +129,16 @@ func (k kernel) chunks() {
 
 	label := fmt.Sprintf("block%sx%d", k.name, k.lanes())
 	Label(label)
-	k.loadMessage(tmp, func(lane, column int) Mem {
+	k.loadMessage(func(lane, column int) Mem {
 		MOVQ(Mem{Base: in, Disp: chunkStructSize * lane}, pointer)
 		return Mem{Base: pointer, Index: offset, Scale: 1, Disp: 16 * column}
 	})
-	MOVL(flags.As32(), k.slot(tmp, k.slots().flags))
-	k.load(k.slot(tmp, k.slots().counterLow), k.v(12))
-	k.load(k.slot(tmp, k.slots().counterHigh), k.v(13))
-	k.compress(tmp)
+	MOVL(flags.As32(), k.flags())
+	for g := range k.groups {
+		k.load(k.slot(g, slotCounterLow), k.state(g)[12])
+		k.load(k.slot(g, slotCounterHigh), k.state(g)[13])
+	}
+	k.compress()
 	Comment("The flags of the next block: the last one has its own.")
 	MOVL(U32(flagKeyed), flags.As32())
 	MOVL(U32(flagKeyed|flagChunkEnd), pointer.As32())
@@ -132,7 +153,7 @@ func (k kernel) chunks() {
 
 // parents emits the function that joins pairs of chaining values.
 func (k kernel) parents() {
-	tmp := k.start("parents")
+	k.start("parents")
 	key, in, out, flags := reg.RDI, reg.RSI, reg.RDX, reg.R9
 	Load(Param("key"), key)
 	Load(Param("in"), in)
@@ -140,20 +161,24 @@ func (k kernel) parents() {
 	Load(Param("flags"), flags.As32())
 
 	k.loadKey(key)
-	k.loadMessage(tmp, func(lane, column int) Mem {
+	k.loadMessage(func(lane, column int) Mem {
 		return Mem{Base: in, Disp: 2*chainingSize*lane + 16*column}
 	})
-	MOVL(flags.As32(), k.slot(tmp, k.slots().flags))
-	k.xor(k.v(12), k.v(12))
-	k.xor(k.v(13), k.v(13))
-	k.compress(tmp)
+	MOVL(flags.As32(), k.flags())
+	for g := range k.groups {
+		k.xor(k.state(g)[12], k.state(g)[12])
+		k.xor(k.state(g)[13], k.state(g)[13])
+	}
+	k.compress()
 	k.storeChaining(out)
 	VZEROUPPER()
 	RET()
 }
 
 func (k kernel) loadKey(key reg.Register) {
-	for i := range 8 {
-		VPBROADCASTD(Mem{Base: key, Disp: 4 * i}, k.v(i))
+	for g := range k.groups {
+		for i := range 8 {
+			VPBROADCASTD(Mem{Base: key, Disp: 4 * i}, k.state(g)[i])
+		}
 	}
 }

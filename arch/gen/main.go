@@ -53,7 +53,7 @@ func main() {
 		rotate16: rotation("rotate16", 16),
 		rotate8:  rotation("rotate8", 8),
 	}
-	for _, isa := range []isa{avx2(), avx512(1), avx512(2), avx512(4)} {
+	for _, isa := range []isa{avx2(), avx512(4), avx512(8), avx512(16), avx512(32)} {
 		k := kernel{isa, c}
 		k.chunks()
 		k.parents()
