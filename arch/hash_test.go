@@ -85,7 +85,7 @@ func TestHasher_SumMany(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		count int
-	}{{"none", 0}, {"serial", 5}, {"parallel", 120}} {
+	}{{"none", 0}, {"serial", 5}, {"parallel", 220}} {
 		t.Run(tt.name, func(t *testing.T) {
 			pages := make([][]byte, tt.count)
 			for i := range pages {
