@@ -31,7 +31,7 @@ var relevant = []cpuid.FeatureID{
 // Info describes the machine as far as it matters to a database.
 type Info struct {
 	GOARCH   string   // architecture that the program was built for
-	HashPath string   // "avx2", "sse4.1" or "portable": the code that hashes pages
+	HashPath string   // "avx512", "avx2", "sse4.1" or "portable": the code that hashes pages
 	Features []string // processor features of interest, sorted
 	CPU      string   // the processor's brand name; empty where it has none
 	PageSize int      // page size of the operating system, in bytes
@@ -66,14 +66,21 @@ func (i Info) String() string {
 		i.GOARCH, i.WordBits, cpu, i.HashPath, i.PageSize, strings.Join(i.Features, ","))
 }
 
-// hashPath makes the same choice as the BLAKE3 package, which does not tell
-// it: by build tag, by environment, by processor; and vector code exists for
-// amd64 alone.
+// bestKernel is the fastest kernel that the processor runs.
+var bestKernel = kernelFor(hashPath(os.Getenv, runtime.GOARCH, cpuid.CPU.Has))
+
+// hashPath chooses the code that hashes: by build tag, by environment, by
+// processor. Our kernels obey the BLAKE3 package's variables, so that these
+// turn off all vector code, and BLAKE3_DISABLE_AVX512. Without a kernel the
+// package makes its own choice, the same as here; it does not tell it.
 func hashPath(getenv func(string) string, goarch string, has func(cpuid.FeatureID) bool) string {
 	switch {
 	case purego || goarch != "amd64" || getenv("BLAKE3_PUREGO") != "":
 		return "portable"
 	case has(cpuid.AVX2) && getenv("BLAKE3_DISABLE_AVX2") == "":
+		if has(cpuid.AVX512F) && has(cpuid.AVX512VL) && getenv("BLAKE3_DISABLE_AVX512") == "" {
+			return "avx512"
+		}
 		return "avx2"
 	case has(cpuid.SSE4) && getenv("BLAKE3_DISABLE_SSE41") == "":
 		return "sse4.1"

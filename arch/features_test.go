@@ -18,7 +18,11 @@ func TestHashPath(t *testing.T) {
 		has    []cpuid.FeatureID
 		want   string
 	}{
-		{"all", "amd64", "", []cpuid.FeatureID{cpuid.AVX2, cpuid.SSE4}, "avx2"},
+		{"all", "amd64", "", []cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX2, cpuid.SSE4}, "avx512"},
+		{"avx512 off", "amd64", "BLAKE3_DISABLE_AVX512", []cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX2}, "avx2"},
+		{"avx512 by avx2 off", "amd64", "BLAKE3_DISABLE_AVX2", []cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX2}, "portable"},
+		{"wide vectors only", "amd64", "", []cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX2}, "avx2"},
+		{"no avx512", "amd64", "", []cpuid.FeatureID{cpuid.AVX2, cpuid.SSE4}, "avx2"},
 		{"no avx2", "amd64", "", []cpuid.FeatureID{cpuid.SSE4}, "sse4.1"},
 		{"nothing", "amd64", "", nil, "portable"},
 		{"avx2 off", "amd64", "BLAKE3_DISABLE_AVX2", []cpuid.FeatureID{cpuid.AVX2, cpuid.SSE4}, "sse4.1"},

@@ -16,10 +16,10 @@ type Key [32]byte
 type Digest [24]byte
 
 // ParallelBytes is the total length from which SumMany spreads its buffers
-// over several goroutines. Starting and joining them costs several
-// microseconds: measured on two busy cores, 64 KiB take longer that way,
-// 128 KiB as long, and 512 KiB two thirds of the time.
-const ParallelBytes = 256 << 10
+// over several goroutines. Starting and joining them costs about ten
+// microseconds, and more on busy cores; one goroutine with wide vectors
+// hashes this much in a hundred.
+const ParallelBytes = 1 << 20
 
 // DeriveKey derives a key with BLAKE3's derive-key mode. The context should
 // be a constant that names the purpose and is used for nothing else. The
@@ -39,36 +39,39 @@ func DeriveKey(context string, material ...[]byte) Key {
 // use and do not allocate once their pool is warm, except for SumMany when
 // it starts goroutines.
 type Hasher struct {
-	key  Key
-	pool sync.Pool // of *state, each keyed with key and reset
+	key    Key
+	words  [8]uint32 // of the key
+	kernel kernel
+	pool   sync.Pool // of *work
 }
 
-// state is a pooled hash with room for its result: a local array would
-// escape to the heap on each call.
-type state struct {
-	h   *blake3.Hasher
+// other is the BLAKE3 package's hash, with room for its result: a local array
+// would escape to the heap on each call.
+type other struct {
+	h   *blake3.Hasher // keyed and reset
 	sum [32]byte
 }
 
 // NewHasher returns a Hasher for key.
 func NewHasher(key Key) *Hasher {
-	return &Hasher{key: key}
+	return newHasher(key, bestKernel)
+}
+
+func newHasher(key Key, k kernel) *Hasher {
+	return &Hasher{key: key, words: keyWords(key), kernel: k}
 }
 
 // Sum returns the digest of data.
 func (h *Hasher) Sum(data []byte) Digest {
-	s := h.get()
-	d := s.digest(data)
-	h.pool.Put(s)
-	return d
+	sum := h.Sum32(data)
+	return Digest(sum[:len(Digest{})])
 }
 
 // Sum32 returns all 32 bytes of the digest of data.
 func (h *Hasher) Sum32(data []byte) [32]byte {
-	s := h.get()
-	s.run(data)
-	sum := s.sum
-	h.pool.Put(s)
+	w := h.get()
+	sum := h.sum32(w, data)
+	h.pool.Put(w)
 	return sum
 }
 
@@ -88,11 +91,9 @@ func (h *Hasher) SumMany(pages [][]byte, out []Digest) {
 		h.sumParallel(pages, out, workers)
 		return
 	}
-	s := h.get()
-	for i, p := range pages {
-		out[i] = s.digest(p)
-	}
-	h.pool.Put(s)
+	w := h.get()
+	h.sumPages(w, pages, out)
+	h.pool.Put(w)
 }
 
 // sumParallel runs SumMany on several goroutines, the caller's among them.
@@ -104,55 +105,82 @@ func (h *Hasher) sumParallel(pages [][]byte, out []Digest, workers int) {
 	)
 	onFault := debug.SetPanicOnFault(false)
 	debug.SetPanicOnFault(onFault)
-	work := func() {
+	run := func() {
 		defer func() {
 			if r := recover(); r != nil {
 				panicked.CompareAndSwap(nil, &r)
 			}
 		}()
-		s := h.get()
-		for i := next.Add(1) - 1; i < int64(len(pages)); i = next.Add(1) - 1 {
-			out[i] = s.digest(pages[i])
+		w := h.get()
+		for {
+			from := int(next.Load())
+			if from == len(pages) {
+				break
+			}
+			to := from + share(pages[from:])
+			if next.CompareAndSwap(int64(from), int64(to)) {
+				h.sumPages(w, pages[from:to], out[from:to])
+			}
 		}
-		h.pool.Put(s)
+		h.pool.Put(w)
 	}
 	for range workers - 1 {
 		wg.Go(func() {
 			debug.SetPanicOnFault(onFault)
-			work()
+			run()
 		})
 	}
-	work()
+	run()
 	wg.Wait()
 	if r := panicked.Load(); r != nil {
 		panic(*r)
 	}
 }
 
-// get returns a reset state. A state that a panic kept from the pool is left
-// to the garbage collector: it may hold half a page.
-func (h *Hasher) get() *state {
-	if s, ok := h.pool.Get().(*state); ok {
-		return s
+// shareBytes is what a goroutine of sumParallel takes at a time: enough to
+// fill the lanes on the lower levels of the trees.
+const shareBytes = 64 << 10
+
+// share returns how many of the pages, one at least, make up a share.
+func share(pages [][]byte) int {
+	n := 1
+	for size := len(pages[0]); n < len(pages); n++ {
+		if size += len(pages[n]); size > shareBytes {
+			break
+		}
 	}
-	b, err := blake3.NewKeyed(h.key[:])
-	if err != nil {
-		panic("arch: a key of 32 bytes was refused: " + err.Error())
-	}
-	return &state{h: b}
+	return n
 }
 
-// run leaves the digest of data in s.sum and resets the hash, which keeps
-// its key.
-func (s *state) run(data []byte) {
-	s.h.Write(data) // documented never to fail
-	s.h.Sum(s.sum[:0])
-	s.h.Reset()
+// get returns room to work in. What a panic kept from the pool is left to
+// the garbage collector: it may hold half a page.
+func (h *Hasher) get() *work {
+	if w, ok := h.pool.Get().(*work); ok {
+		return w
+	}
+	return new(work)
 }
 
-func (s *state) digest(data []byte) Digest {
-	s.run(data)
-	return Digest(s.sum[:len(Digest{})])
+// sum32 returns the whole digest of data.
+func (h *Hasher) sum32(w *work, data []byte) [32]byte {
+	if n := h.served(data); n > 0 {
+		return h.root(w, source{data: data}, n)
+	}
+	if w.other == nil {
+		b, err := blake3.NewKeyed(h.key[:])
+		if err != nil {
+			panic("arch: a key of 32 bytes was refused: " + err.Error())
+		}
+		w.other = &other{h: b}
+	}
+	return w.other.digest(data)
+}
+
+func (o *other) digest(data []byte) [32]byte {
+	o.h.Write(data) // documented never to fail
+	o.h.Sum(o.sum[:0])
+	o.h.Reset()
+	return o.sum
 }
 
 func totalLen(bufs [][]byte) int {

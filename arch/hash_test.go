@@ -85,7 +85,7 @@ func TestHasher_SumMany(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		count int
-	}{{"none", 0}, {"serial", 5}, {"parallel", 120}} {
+	}{{"none", 0}, {"serial", 5}, {"parallel", 220}} {
 		t.Run(tt.name, func(t *testing.T) {
 			pages := make([][]byte, tt.count)
 			for i := range pages {
@@ -142,11 +142,15 @@ func TestHasher_NoAllocation(t *testing.T) {
 	}
 	h := NewHasher(testKey())
 	data := pattern(16384)
-	pages, out := [][]byte{data, data}, make([]Digest, 2)
+	pages, out := [][]byte{data, data[1:], data}, make([]Digest, 3)
+	chunks, values := pageChunks(data), make([]Chaining, 16)
 	for name, fn := range map[string]func(){
-		"Sum":     func() { h.Sum(data) },
-		"Sum32":   func() { h.Sum32(data) },
-		"SumMany": func() { h.SumMany(pages, out) },
+		"Sum":         func() { h.Sum(data) },
+		"Sum32":       func() { h.Sum32(data) },
+		"SumMany":     func() { h.SumMany(pages, out) },
+		"SumChunks":   func() { h.SumChunks(chunks[1:], values) },
+		"Combine":     func() { h.Combine(values) },
+		"CombineMany": func() { h.CombineMany(values[:15], 5, out) },
 	} {
 		if n := testing.AllocsPerRun(200, fn); n != 0 {
 			t.Errorf("%s: %v allocations per call, want 0", name, n)
@@ -154,38 +158,83 @@ func TestHasher_NoAllocation(t *testing.T) {
 	}
 }
 
+// forKernelsBench runs fn for every kernel and, as "package", for the BLAKE3
+// package.
+func forKernelsBench(b *testing.B, fn func(b *testing.B, h *Hasher)) {
+	for _, k := range usableKernels() {
+		name := kernelNames[k]
+		if k == portable {
+			name = "package"
+		}
+		b.Run("kernel="+name, func(b *testing.B) { fn(b, newHasher(testKey(), k)) })
+	}
+}
+
 func BenchmarkSum(b *testing.B) {
-	h := NewHasher(testKey())
-	for _, kib := range []int{4, 8, 16, 64} {
+	for _, kib := range []int{4, 8, 16, 64, 1024} {
 		b.Run(fmt.Sprintf("size=%dK", kib), func(b *testing.B) {
-			data := pattern(kib << 10)
-			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			for b.Loop() {
-				h.Sum(data)
-			}
+			forKernelsBench(b, func(b *testing.B, h *Hasher) {
+				data := pattern(kib << 10)
+				b.SetBytes(int64(len(data)))
+				b.ReportAllocs()
+				for b.Loop() {
+					h.Sum(data)
+				}
+			})
 		})
 	}
 }
 
 func BenchmarkSumMany(b *testing.B) {
-	h := NewHasher(testKey())
-	for _, kib := range []int{16, 32, 64, 128, 512, 4096} {
-		pages := slices.Collect(slices.Chunk(pattern(kib<<10), 4096))
-		out := make([]Digest, len(pages))
-		b.Run(fmt.Sprintf("total=%dK/goroutines=1", kib), func(b *testing.B) {
-			b.SetBytes(int64(kib << 10))
-			for b.Loop() {
-				for i, p := range pages {
-					out[i] = h.Sum(p)
+	for _, count := range []int{1, 4, 5, 16, 64} {
+		b.Run(fmt.Sprintf("pages=%d", count), func(b *testing.B) {
+			pages := slices.Collect(slices.Chunk(pattern(count<<12), 4096))
+			out := make([]Digest, count)
+			forKernelsBench(b, func(b *testing.B, h *Hasher) {
+				b.ReportAllocs()
+				for b.Loop() {
+					h.SumMany(pages, out)
 				}
-			}
-		})
-		b.Run(fmt.Sprintf("total=%dK/goroutines=%d", kib, runtime.GOMAXPROCS(0)), func(b *testing.B) {
-			b.SetBytes(int64(kib << 10))
-			for b.Loop() {
-				h.sumParallel(pages, out, min(runtime.GOMAXPROCS(0), len(pages)))
-			}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/page")
+			})
 		})
 	}
+}
+
+// BenchmarkSumMany_Goroutines shows from which length on goroutines pay:
+// ParallelBytes.
+func BenchmarkSumMany_Goroutines(b *testing.B) {
+	h := NewHasher(testKey())
+	for _, kib := range []int{64, 128, 256, 512, 1024, 4096} {
+		pages := slices.Collect(slices.Chunk(pattern(kib<<10), 4096))
+		out := make([]Digest, len(pages))
+		for workers := 1; workers <= runtime.GOMAXPROCS(0); workers *= 2 {
+			b.Run(fmt.Sprintf("total=%dK/goroutines=%d", kib, workers), func(b *testing.B) {
+				b.SetBytes(int64(kib << 10))
+				for b.Loop() {
+					h.sumParallel(pages, out, workers)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkCombineMany and BenchmarkSumChunks are the two halves of what
+// BenchmarkSumMany does for 16 pages of 4 KiB.
+func BenchmarkCombineMany(b *testing.B) {
+	values, out := make([]Chaining, 64), make([]Digest, 16)
+	forKernelsBench(b, func(b *testing.B, h *Hasher) {
+		for b.Loop() {
+			h.CombineMany(values, 4, out)
+		}
+	})
+}
+
+func BenchmarkSumChunks(b *testing.B) {
+	chunks, values := pageChunks(pattern(64<<10)), make([]Chaining, 64)
+	forKernelsBench(b, func(b *testing.B, h *Hasher) {
+		for b.Loop() {
+			h.SumChunks(chunks, values)
+		}
+	})
 }

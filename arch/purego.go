@@ -2,5 +2,5 @@
 
 package arch
 
-// purego tells that the BLAKE3 package was built without assembly.
+// purego tells that this and the BLAKE3 package were built without assembly.
 const purego = true
