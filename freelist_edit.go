@@ -17,7 +17,7 @@ type spaceEdit struct {
 	records []byte           // in order, for the log
 	last    page.SpaceRecord // not in records yet: it may grow
 	freed   []freedExtent
-	ids     []page.ID // result of takePages
+	ids     []page.ID   // result of takePages
 	net     int64       // pages taken less pages given up
 	dumped  []int       // chunks whose bitmaps were dumped, for undo
 	pages   []pageWrite // pages of the map itself
