@@ -48,8 +48,8 @@ func deep(n int) int {
 // A fault while a kernel runs is a Go panic that can be recovered, though its
 // frame is still on the stack when the collector walks and copies that.
 func TestKernel_FaultUnwinds(t *testing.T) {
-	const size = 64 << 10
 	kept := os.Getpagesize()
+	size := 16 * kept
 	forKernels(t, func(t *testing.T, h *Hasher) {
 		b, f := mapFile(t, size)
 		if err := f.Truncate(int64(kept)); err != nil {
