@@ -203,13 +203,6 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 		}
 		return child, nil
 	}
-	// Not where each access is to be verified.
-	top := b == &b.tx.root && !b.tx.writable && b.tx.db.trusting()
-	if top {
-		if o := b.tx.snap.find(name); o != nil {
-			return b.tree.bucket(o.head, handle{ref: o.head.Root}, o.inline), nil
-		}
-	}
 	v, i, found, err := b.tree.find(name)
 	if err != nil || !found {
 		return nil, b.tx.fail(err)
@@ -225,7 +218,7 @@ func (b *Bucket) open(name []byte) (*Bucket, error) {
 	if b.tx.writable {
 		b.attach(child, name)
 	}
-	if top {
+	if b.tree.depth == 0 && b.tx.remembers() && b.tx.snap.remembersMore() {
 		head := page.Bucket{Root: child.tree.root.ref, Sequence: child.sequence, Count: child.tree.count}
 		b.tx.snap.note(&openedBucket{string(name), head, child.tree.inline})
 	}
@@ -248,14 +241,18 @@ func (t *tree) bucketAt(v view, i int) (*Bucket, error) {
 	if err := t.admit(root); err != nil {
 		return nil, err
 	}
-	return t.bucket(h, root, inline), nil
+	return tx.bucket(h, root, inline, t), nil
 }
 
-// bucket makes the Bucket nested in t's with the given header and content.
-func (t *tree) bucket(h page.Bucket, root handle, inline page.Node) *Bucket {
-	b := t.tx.newBucket()
-	b.FillPercent, b.tx, b.sequence = DefaultFillPercent, t.tx, h.Sequence
-	b.tree = tree{tx: t.tx, root: root, inline: inline, count: h.Count, fill: DefaultFillPercent, above: t, depth: t.depth + 1}
+// bucket makes the Bucket with the given header and content that is nested in
+// above's, or in the root bucket if above is nil.
+func (tx *Tx) bucket(h page.Bucket, root handle, inline page.Node, above *tree) *Bucket {
+	b := tx.newBucket()
+	b.FillPercent, b.tx, b.sequence = DefaultFillPercent, tx, h.Sequence
+	b.tree = tree{tx: tx, root: root, inline: inline, count: h.Count, fill: DefaultFillPercent, above: above, depth: 1}
+	if above != nil {
+		b.tree.depth = above.depth + 1
+	}
 	return b
 }
 
@@ -266,10 +263,15 @@ func (t *tree) admit(root handle) error {
 	if t.depth >= MaxBucketDepth {
 		return ErrBucketDepth
 	}
-	for a := t; a != nil && !root.ref.IsZero(); a = a.above {
-		if a.root.ref.ID == root.ref.ID {
-			return t.tx.db.corrupt(uint64(root.ref.ID), "bucket is nested in itself", nil)
-		}
+	if root.ref.IsZero() {
+		return nil
+	}
+	nested := !t.tx.writable && root.ref.ID == t.tx.snap.meta.Root.Root.ID
+	for a := t; a != nil && !nested; a = a.above {
+		nested = a.root.ref.ID == root.ref.ID
+	}
+	if nested {
+		return t.tx.db.corrupt(uint64(root.ref.ID), "bucket is nested in itself", nil)
 	}
 	return nil
 }

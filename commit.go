@@ -50,7 +50,7 @@ func (tx *Tx) seal() (*group, error) {
 	}
 	db := tx.db
 	if err := db.guarded(func() error {
-		_, err := tx.root.spill()
+		_, err := tx.root().spill()
 		return err
 	}); err != nil {
 		return nil, tx.fail(err)
@@ -120,8 +120,8 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	}
 	g.freed = append(g.freed, tx.freed...)
 	g.pages += pages
-	t := &tx.root.tree
-	g.tip = state{id: tx.id, root: t.root, count: t.count, sequence: tx.root.sequence}
+	t := tx.root().tree
+	g.tip = state{id: tx.id, root: t.root, count: t.count, sequence: tx.root().sequence}
 	db.tip = g.tip
 	return g, nil
 }

@@ -22,7 +22,7 @@ func Compact(dst, src *DB, txMaxSize int64) error {
 				c.tx.rollback()
 			}
 		}()
-		if err := c.copy(&from.root); err != nil {
+		if err := c.copy(from.root()); err != nil {
 			return err
 		}
 		if err := from.Err(); err != nil {
@@ -55,7 +55,7 @@ func (c *compaction) begin() (err error) {
 		return err
 	}
 	c.size = 0
-	b := &c.tx.root
+	b := c.tx.root()
 	for i := range c.path {
 		if i > 0 {
 			name := c.path[i].name

@@ -22,15 +22,20 @@ type Cursor struct {
 	window window
 }
 
-// window is a stretch of entries behind the one that path leads to, whose
-// places in the leaf are known already: Next hands them out without touching
-// the page, so it cannot fault. Only leaves that nobody edits have one.
+// window is a stretch of entries, from the one that path leads to, whose places
+// in the leaf are known already: Next hands them out without touching the
+// page, so it cannot fault. Only leaves that nobody edits have one.
 type window struct {
 	leaf  page.Node
-	spots [16]page.Spot
-	next  uint8 // index of the next entry to hand out
-	end   uint8 // how many there are
+	spots [32]page.Spot
+	next  uint8 // index of the next entry to hand out, at least 1
+	end   uint8 // how many there are, 0 = there is no window
+	wide  bool  // the walk has gone on for a while, look far ahead
 }
+
+// firstLook is how many entries the first window of a walk holds: many walks
+// are short.
+const firstLook = 12
 
 type cursorState uint8
 
@@ -92,32 +97,39 @@ func (c *Cursor) nextWindow() (key, value []byte) {
 		return nil, nil
 	}
 	c.catchUp()
-	key, value = c.result(c.next())
-	if key != nil {
-		c.look()
+	ok, err := c.next()
+	if ok && err == nil && c.look() {
+		c.state = cursorOn
+		return c.window.leaf.Entry(c.window.spots[0])
 	}
-	return key, value
+	return c.result(ok, err)
 }
 
-// look fills the window with what follows the entry that path leads to.
-func (c *Cursor) look() {
+// look fills the window from the entry on that path leads to, if it can.
+func (c *Cursor) look() bool {
 	s := &c.path[len(c.path)-1]
 	if s.n != nil && s.n.owner == c.bucket.tx {
-		return
+		return false
 	}
-	c.window.leaf = s.img
-	c.window.next, c.window.end = 0, uint8(s.img.Spots(s.i+1, c.window.spots[:]))
+	w := &c.window
+	out := w.spots[:]
+	if !w.wide {
+		out = out[:firstLook]
+	}
+	w.wide = true
+	w.leaf, w.next, w.end = s.img, 1, uint8(s.img.Spots(s.i, out))
+	return w.end > 0
 }
 
 // catchUp makes path and key those of the entry handed out last, and ends the
 // window.
 func (c *Cursor) catchUp() {
 	w := &c.window
-	if w.next > 0 {
-		c.path[len(c.path)-1].i += int(w.next)
+	if w.end > 0 {
+		c.path[len(c.path)-1].i += int(w.next) - 1
 		c.key, _ = w.leaf.Entry(w.spots[w.next-1])
 	}
-	w.next, w.end = 0, 0
+	w.end = 0
 }
 
 // Prev moves to the previous key and returns it, or nil at the start, where the
@@ -160,7 +172,7 @@ func (c *Cursor) start() bool {
 		c.path = c.steps[:0]
 	}
 	c.path = c.path[:0]
-	c.window.next, c.window.end = 0, 0
+	c.window.end, c.window.wide = 0, false
 	c.gen = c.bucket.tree.gen
 	return c.bucket.usable()
 }

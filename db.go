@@ -193,16 +193,7 @@ func (db *DB) beginRead() (*Tx, error) {
 		snap = now
 		slot.move(snap.meta.TxID)
 	}
-	tx := &Tx{db: db, id: snap.meta.TxID, snap: snap, slot: slot}
-	tx.rootAt(stateOf(&snap.meta))
-	return tx, nil
-}
-
-func (tx *Tx) rootAt(s state) {
-	tx.root.FillPercent = DefaultFillPercent
-	tx.root.tx = tx
-	tx.root.sequence = s.sequence
-	tx.root.tree = tree{tx: tx, root: s.root, count: s.count, fill: DefaultFillPercent}
+	return &Tx{db: db, id: snap.meta.TxID, snap: snap, slot: slot}, nil
 }
 
 func (db *DB) leave(slot *readerSlot) {
@@ -240,7 +231,8 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	if db.pendingBytes() > maxPendingBytes {
 		db.drain()
 	}
-	tx := &newWritable(db).Tx
+	w := newWritable(db)
+	tx := &w.Tx
 	tx.ctx = ctx
 	db.mu.Lock()
 	tx.epoch = db.epoch
@@ -253,15 +245,17 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 		return nil, err
 	}
 	tx.id = tip.id + 1
-	tx.rootAt(tip)
+	w.root.beRoot(tx, tip)
+	tx.top.Store(&w.root)
 	db.holder.Store(tx)
 	return tx, nil
 }
 
-// writableTx is a writable transaction with its record in one allocation.
+// writableTx is a writable transaction in one allocation.
 type writableTx struct {
 	Tx
 	record record
+	root   Bucket
 }
 
 func newWritable(db *DB) *writableTx {

@@ -129,7 +129,7 @@ func TestDepth_Limit(t *testing.T) {
 	db := openDepth(t, path)
 	linear(t, "create and commit", writePerLevel, func() {
 		mustUpdateTx(t, db, func(tx *Tx) {
-			last := nest(t, &tx.root, "a", MaxBucketDepth)
+			last := nest(t, tx.root(), "a", MaxBucketDepth)
 			refusesBuckets(t, last)
 			if err := last.Put([]byte("k"), []byte("v")); err != nil {
 				t.Errorf("Put at the limit: %v", err)
@@ -153,7 +153,7 @@ func TestDepth_Limit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		refusesBuckets(t, descend(t, &tx.root, "a", MaxBucketDepth))
+		refusesBuckets(t, descend(t, tx.root(), "a", MaxBucketDepth))
 		wantIs(t, "DeleteBucket", tx.DeleteBucket([]byte("a")), nil)
 		tx.rollback()
 	})
@@ -202,7 +202,7 @@ func wantDepth(t *testing.T, db *DB) {
 			}
 		})
 		linear(t, "Bucket", readPerLevel, func() {
-			if got := descend(t, &tx.root, "a", MaxBucketDepth).Get([]byte("k")); string(got) != "v" {
+			if got := descend(t, tx.root(), "a", MaxBucketDepth).Get([]byte("k")); string(got) != "v" {
 				t.Errorf("Get at the limit: %q", got)
 			}
 		})
@@ -216,7 +216,7 @@ func compactsWhole(t *testing.T, db *DB) {
 		dst := openDepth(t, filepath.Join(t.TempDir(), "dst"))
 		linear(t, "Compact", writePerLevel, func() { wantIs(t, "Compact", Compact(dst, db, size), nil) })
 		mustViewTx(t, dst, func(tx *Tx) {
-			if got := descend(t, &tx.root, "a", MaxBucketDepth).Get([]byte("k")); string(got) != "v" {
+			if got := descend(t, tx.root(), "a", MaxBucketDepth).Get([]byte("k")); string(got) != "v" {
 				t.Errorf("Get at the limit after Compact by %d: %q", size, got)
 			}
 		})
@@ -234,8 +234,8 @@ func TestDepth_Moved(t *testing.T) {
 	boundStack(t)
 	db := openDepth(t, filepath.Join(t.TempDir(), "db"))
 	mustUpdateTx(t, db, func(tx *Tx) {
-		nest(t, &tx.root, "a", deeper)
-		last := nest(t, &tx.root, "b", deeper)
+		nest(t, tx.root(), "a", deeper)
+		last := nest(t, tx.root(), "b", deeper)
 		if err := last.Put([]byte("k"), []byte("v")); err != nil {
 			t.Fatal(err)
 		}
@@ -244,13 +244,13 @@ func TestDepth_Moved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	descend(t, &tx.root, "b", deeper)
-	wantIs(t, "MoveBucket", tx.MoveBucket([]byte("b"), nil, descend(t, &tx.root, "a", deeper)), nil)
+	descend(t, tx.root(), "b", deeper)
+	wantIs(t, "MoveBucket", tx.MoveBucket([]byte("b"), nil, descend(t, tx.root(), "a", deeper)), nil)
 	t.Run("opened before", func(t *testing.T) { refusesTooDeep(t, tx) })
 	tx.rollback()
 
 	mustUpdateTx(t, db, func(tx *Tx) {
-		wantIs(t, "MoveBucket", tx.MoveBucket([]byte("b"), nil, descend(t, &tx.root, "a", deeper)), nil)
+		wantIs(t, "MoveBucket", tx.MoveBucket([]byte("b"), nil, descend(t, tx.root(), "a", deeper)), nil)
 	})
 	linear(t, "Check", readPerLevel, func() {
 		found := checkErrors(t, db)
@@ -266,20 +266,20 @@ func TestDepth_Moved(t *testing.T) {
 			t.Fatal(err)
 		}
 		if open {
-			descend(t, descend(t, &tx.root, "a", deeper), "b", MaxBucketDepth-deeper)
+			descend(t, descend(t, tx.root(), "a", deeper), "b", MaxBucketDepth-deeper)
 		}
 		linear(t, "writer", readPerLevel, func() { refusesTooDeep(t, tx) })
 		tx.rollback()
 	}
 
 	mustUpdateTx(t, db, func(tx *Tx) {
-		wantIs(t, "MoveBucket back", tx.MoveBucket([]byte("b"), descend(t, &tx.root, "a", deeper), nil), nil)
+		wantIs(t, "MoveBucket back", tx.MoveBucket([]byte("b"), descend(t, tx.root(), "a", deeper), nil), nil)
 	})
 	if found := checkErrors(t, db); len(found) > 0 {
 		t.Errorf("Check after moving back: %v", found)
 	}
 	mustUpdateTx(t, db, func(tx *Tx) {
-		if got := descend(t, &tx.root, "b", deeper).Get([]byte("k")); string(got) != "v" {
+		if got := descend(t, tx.root(), "b", deeper).Get([]byte("k")); string(got) != "v" {
 			t.Errorf("Get after moving back: %q", got)
 		}
 		wantIs(t, "DeleteBucket", tx.DeleteBucket([]byte("a")), nil)
@@ -294,10 +294,10 @@ func TestDepth_Moved(t *testing.T) {
 // deleted, moved or created over, and that the whole cannot be deleted.
 func refusesTooDeep(t *testing.T, tx *Tx) {
 	t.Helper()
-	last := descend(t, descend(t, &tx.root, "a", deeper), "b", MaxBucketDepth-deeper)
+	last := descend(t, descend(t, tx.root(), "a", deeper), "b", MaxBucketDepth-deeper)
 	name := []byte("n")
 	wantIs(t, "DeleteBucket at the limit", last.DeleteBucket(name), ErrBucketDepth)
-	wantIs(t, "MoveBucket at the limit", last.MoveBucket(name, &tx.root), ErrBucketDepth)
+	wantIs(t, "MoveBucket at the limit", last.MoveBucket(name, tx.root()), ErrBucketDepth)
 	_, err := last.CreateBucketIfNotExists(name)
 	wantIs(t, "CreateBucketIfNotExists at the limit", err, ErrBucketDepth)
 	wantIs(t, "Tx.Err", tx.Err(), nil)
@@ -320,7 +320,7 @@ func readersFail(t *testing.T, db *DB) {
 		run  func(t *testing.T, tx *Tx)
 	}{
 		{"Bucket", func(t *testing.T, tx *Tx) {
-			last := descend(t, descend(t, &tx.root, "a", deeper), "b", MaxBucketDepth-deeper)
+			last := descend(t, descend(t, tx.root(), "a", deeper), "b", MaxBucketDepth-deeper)
 			names := 0
 			wantIs(t, "ForEachBucket", last.ForEachBucket(func([]byte) error { names++; return nil }), nil)
 			if names != 1 {
@@ -370,7 +370,7 @@ func TestDepth_TallTree(t *testing.T) {
 	for _, height := range []int{maxHeight, maxHeight + 1} {
 		db := openDepth(t, filepath.Join(t.TempDir(), "db"))
 		mustUpdateTx(t, db, func(tx *Tx) {
-			b := nest(t, &tx.root, "a", 1)
+			b := nest(t, tx.root(), "a", 1)
 			if err := b.Put([]byte("k"), make([]byte, 1000)); err != nil {
 				t.Fatal(err)
 			}

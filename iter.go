@@ -129,10 +129,10 @@ func (b *Bucket) Clear() (err error) {
 // root. See Bucket.MoveBucket.
 func (tx *Tx) MoveBucket(child []byte, src, dst *Bucket) error {
 	if src == nil {
-		src = &tx.root
+		src = tx.root()
 	}
 	if dst == nil {
-		dst = &tx.root
+		dst = tx.root()
 	}
 	return src.MoveBucket(child, dst)
 }

@@ -33,6 +33,9 @@ func (s *snapshot) find(name []byte) *openedBucket {
 	return nil
 }
 
+// remembersMore reports whether there is room for another bucket.
+func (s *snapshot) remembersMore() bool { return s.opened[len(s.opened)-1].Load() == nil }
+
 // note remembers where a bucket is, if there is room.
 func (s *snapshot) note(b *openedBucket) {
 	for i := range s.opened {

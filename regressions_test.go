@@ -77,7 +77,7 @@ func TestRegressions_EmptiedDatabaseKeepsItsIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 { // the pages given up become free, and the file is cut
-		if err := db.Update(func(tx *Tx) error { return tx.root.SetSequence(77) }); err != nil {
+		if err := db.Update(func(tx *Tx) error { return tx.root().SetSequence(77) }); err != nil {
 			t.Fatal(err)
 		}
 	}

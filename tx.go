@@ -28,8 +28,8 @@ type Tx struct {
 	managed  bool
 	closed   atomic.Bool
 	snap     *snapshot
-	slot     *readerSlot // read-only transactions
-	root     Bucket
+	slot     *readerSlot            // read-only transactions
+	top      atomic.Pointer[Bucket] // the root bucket; read-only transactions make it when they need it
 	failure  atomic.Pointer[error]
 	cursors  atomic.Int64 // ever made
 	inner    spareBucket
@@ -112,7 +112,7 @@ func (tx *Tx) Size() int64 { return int64(tx.snap.meta.End) * int64(tx.db.pageSi
 func (tx *Tx) Writable() bool { return tx.writable }
 
 // Cursor returns a cursor over the root's buckets and keys.
-func (tx *Tx) Cursor() *Cursor { return tx.root.Cursor() }
+func (tx *Tx) Cursor() *Cursor { return tx.root().Cursor() }
 
 // Stats returns the transaction's counters. It works after the end, too.
 func (tx *Tx) Stats() (s TxStats) {
@@ -124,31 +124,61 @@ func (tx *Tx) Stats() (s TxStats) {
 }
 
 // Inspect returns the structure of the database.
-func (tx *Tx) Inspect() BucketStructure { return tx.root.Inspect() }
+func (tx *Tx) Inspect() BucketStructure { return tx.root().Inspect() }
 
 // Bucket returns the top-level bucket with the given name, or nil.
-func (tx *Tx) Bucket(name []byte) *Bucket { return tx.root.Bucket(name) }
+func (tx *Tx) Bucket(name []byte) *Bucket {
+	if tx.remembers() && !tx.closed.Load() {
+		if o := tx.snap.find(name); o != nil {
+			return tx.bucket(o.head, handle{ref: o.head.Root}, o.inline, nil)
+		}
+	}
+	return tx.root().Bucket(name)
+}
+
+// remembers reports whether top-level buckets that another reader of the snapshot
+// has found need not be looked up again.
+func (tx *Tx) remembers() bool { return !tx.writable && tx.db.trusting() }
+
+// root returns the bucket that holds the top-level ones.
+func (tx *Tx) root() *Bucket {
+	if b := tx.top.Load(); b != nil {
+		return b
+	}
+	b := new(Bucket)
+	b.beRoot(tx, stateOf(&tx.snap.meta))
+	if tx.top.CompareAndSwap(nil, b) {
+		return b
+	}
+	return tx.top.Load()
+}
+
+// beRoot makes the zero Bucket b the root bucket of tx in the state s.
+func (b *Bucket) beRoot(tx *Tx, s state) {
+	b.FillPercent, b.tx, b.sequence = DefaultFillPercent, tx, s.sequence
+	b.tree = tree{tx: tx, root: s.root, count: s.count, fill: DefaultFillPercent}
+}
 
 // CreateBucket creates a top-level bucket, see Bucket.CreateBucket.
-func (tx *Tx) CreateBucket(name []byte) (*Bucket, error) { return tx.root.CreateBucket(name) }
+func (tx *Tx) CreateBucket(name []byte) (*Bucket, error) { return tx.root().CreateBucket(name) }
 
 // CreateBucketIfNotExists returns the top-level bucket, creating it if need be.
 func (tx *Tx) CreateBucketIfNotExists(name []byte) (*Bucket, error) {
-	return tx.root.CreateBucketIfNotExists(name)
+	return tx.root().CreateBucketIfNotExists(name)
 }
 
 // DeleteBucket deletes a top-level bucket, see Bucket.DeleteBucket.
-func (tx *Tx) DeleteBucket(name []byte) error { return tx.root.DeleteBucket(name) }
+func (tx *Tx) DeleteBucket(name []byte) error { return tx.root().DeleteBucket(name) }
 
 // ForEach calls fn for each top-level bucket in order, and with a nil bucket
 // for each key that tx.Cursor().Bucket() was used to store beside them. It
 // stops at the first error and returns it.
 func (tx *Tx) ForEach(fn func(name []byte, b *Bucket) error) error {
-	return tx.root.ForEach(func(k, v []byte) error {
+	return tx.root().ForEach(func(k, v []byte) error {
 		if v != nil {
 			return fn(k, nil)
 		}
-		return fn(k, tx.root.Bucket(k))
+		return fn(k, tx.root().Bucket(k))
 	})
 }
 
