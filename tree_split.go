@@ -14,6 +14,9 @@ func (t *tree) insert(path []step, d, i int, cell []byte) error {
 		n.img().Insert(i, cell, t.tx.scratch())
 		return nil
 	}
+	if shifted, err := t.shift(path, d, i, cell); shifted || err != nil {
+		return err
+	}
 	right := t.tx.newNode(n.img().Level())
 	t.divide(n, right, i, cell, t.cut(path, d, i, len(cell)))
 	t.tx.stats.Split++
