@@ -1,6 +1,9 @@
 package lightning
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // pageBuffers keeps page-sized buffers for reuse. Their content is whatever it
 // was. Safe for concurrent use.
@@ -29,6 +32,41 @@ func (p *pageBuffers) put(b []byte) {
 	p.mu.Lock()
 	if len(p.free) < maxFreeBuffers {
 		p.free = append(p.free, b)
+	}
+	p.mu.Unlock()
+}
+
+// extentBuffers keeps the buffers of values that have extents of their own for
+// reuse. Their content is whatever it was. Safe for concurrent use.
+type extentBuffers struct {
+	mu    sync.Mutex
+	free  [][]byte
+	bytes int
+}
+
+// maxFreeExtentBytes bounds the memory that idle buffers of extents keep.
+const maxFreeExtentBytes = 8 << 20
+
+// get returns a buffer of n bytes.
+func (p *extentBuffers) get(n int) []byte {
+	p.mu.Lock()
+	for i, b := range p.free {
+		if cap(b) >= n && cap(b)/2 <= n {
+			p.free = slices.Delete(p.free, i, i+1)
+			p.bytes -= cap(b)
+			p.mu.Unlock()
+			return b[:n]
+		}
+	}
+	p.mu.Unlock()
+	return make([]byte, n)
+}
+
+func (p *extentBuffers) put(b []byte) {
+	p.mu.Lock()
+	if p.bytes+cap(b) <= maxFreeExtentBytes {
+		p.free = append(p.free, b)
+		p.bytes += cap(b)
 	}
 	p.mu.Unlock()
 }

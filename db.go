@@ -74,6 +74,7 @@ type DB struct {
 	endPages  atomic.Uint64 // high-water mark of the published state
 	failed    atomic.Pointer[error]
 	buffers   pageBuffers
+	extents   extentBuffers
 
 	closing atomic.Bool
 	closed  chan struct{} // closed when Close begins

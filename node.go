@@ -15,6 +15,7 @@ type node struct {
 	group *group   // group it was sealed into; nil while owner runs
 	ref   page.Ref // final once group.flushed
 	few   [1]*node // first storage of kids
+	lent  bool     // of an extent: the user holds slices of buf
 }
 
 func (n *node) img() page.Node { return page.Node(n.buf) }
@@ -27,8 +28,11 @@ func (n *node) isPage() bool { return page.TypeOf(n.buf) <= page.TypeLeaf }
 // lives on if the user holds slices of it; those of pages were never handed
 // out, see Tx.keep, or have ended with their transaction.
 func (db *DB) takeBack(n *node) {
-	if n.isPage() {
+	switch {
+	case n.isPage():
 		db.buffers.put(n.buf)
+	case !n.lent:
+		db.extents.put(n.buf)
 	}
 	n.buf = nil
 }
@@ -118,7 +122,7 @@ func (tx *Tx) newNode(level int) *node {
 // newExtent returns a dirty extent of type t with a copy of the payload.
 func (tx *Tx) newExtent(t page.Type, payload []byte) *node {
 	pages := page.ExtentPages(uint64(len(payload)), tx.db.pageSize)
-	n := &node{buf: make([]byte, pages*tx.db.pageSize), owner: tx}
+	n := &node{buf: tx.db.extents.get(pages * tx.db.pageSize), owner: tx}
 	copy(page.InitExtent(n.buf, t, len(payload), tx.db.pageSize), payload)
 	tx.track(n)
 	return n

@@ -184,6 +184,7 @@ func (t *tree) valueOf(v view, c *page.Cell) ([]byte, error) {
 // payload returns the content of the extent of type kind and n bytes at h.
 func (t *tree) payload(h handle, kind page.Type, n uint64) ([]byte, error) {
 	if h.n != nil {
+		h.n.lent = true
 		return page.Payload(h.n.buf, n)
 	}
 	return t.tx.payload(h.ref, kind, n)
