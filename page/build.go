@@ -42,7 +42,7 @@ func uvarintLen(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
 func (n Node) AppendLeaf(k Key, value, scratch []byte) {
 	cell := n.extend(LeafSpace(k, len(value), false), scratch)
 	AppendLeafCell(cell, 0, k, value)
-	n.fitLast(k)
+	n.fitLast(k.known(), k.Long)
 }
 
 // AppendBig appends a cell to the leaf whose value of valueLen bytes is in the
@@ -50,14 +50,14 @@ func (n Node) AppendLeaf(k Key, value, scratch []byte) {
 func (n Node) AppendBig(k Key, valueLen int, r Ref, scratch []byte) {
 	cell := n.extend(LeafSpace(k, valueLen, true), scratch)
 	AppendBigCell(cell, k, valueLen, r)
-	n.fitLast(k)
+	n.fitLast(k.known(), k.Long)
 }
 
 // AppendBranch appends a child to the branch. The first one has the empty key.
 func (n Node) AppendBranch(k Key, child Ref, scratch []byte) {
 	cell := n.extend(BranchSpace(k), scratch)
 	AppendBranchCell(cell, k, child)
-	n.fitLast(k)
+	n.fitLast(k.known(), k.Long)
 }
 
 // extend adds a slot and returns room for its cell: empty, and as long as space
@@ -72,20 +72,20 @@ func (n Node) extend(space int, scratch []byte) []byte {
 	return n[off:off:end]
 }
 
-// fitLast gives the last slot, whose cell has the key k, its head, and shortens
-// the prefix of the page if k does not share all of it.
-func (n Node) fitLast(k Key) {
+// fitLast gives the last slot its head, and shortens the prefix of the page if
+// the key of its cell, of which known is at hand, does not share all of it.
+func (n Node) fitLast(known []byte, long bool) {
 	first, last := n.first(), n.Count()-1
 	if last < first {
 		return // the first child of a branch: no key, head 0
 	}
-	known, p := k.known(), n.prefix()
+	p := n.prefix()
 	if last == first {
 		p = len(known)
-	} else if other := n.Cell(first).Known(); len(known) < p || !bytes.Equal(known[:p], other[:p]) {
+	} else if other := n.known(first); len(known) < p || !bytes.Equal(known[:p], other[:p]) {
 		p = commonPrefix(known, other)
 	}
-	if k.Long {
+	if long {
 		n[offFlags] |= flagLong
 		p = min(p, maxLongPrefix)
 	}
@@ -94,4 +94,24 @@ func (n Node) fitLast(k Key) {
 		return
 	}
 	n.setHead(last, headOf(known[p:]))
+}
+
+// known returns what Cell(i).Known() does, without looking at the rest of the
+// cell.
+func (n Node) known(i int) []byte {
+	at := n.offset(i)
+	long := n[at]&CellLongKey != 0
+	at++
+	branch := n.IsBranch()
+	if branch {
+		at += RefSize
+	}
+	length, at := n.uvarint(at)
+	if !branch {
+		_, at = n.uvarint(at)
+	}
+	if long {
+		at, length = at+RefSize, longKnown
+	}
+	return n[at : at+length]
 }

@@ -65,6 +65,9 @@ func TestNode_Append_Model(t *testing.T) {
 						checkNode(t, n, model)
 						checkSearch(t, n, model, key)
 						checkSearch(t, n, model, g.key())
+						if at := n.first() + g.IntN(len(model)+1); at < len(model) && !bytes.Equal(n.known(at), n.Cell(at).Known()) {
+							t.Fatalf("cell %d: key %x, want %x", at, n.known(at), n.Cell(at).Known())
+						}
 					}
 				}
 			})
@@ -120,5 +123,18 @@ func TestNode_Append_Prefix(t *testing.T) {
 		if want := min(i, 20); len(model) > 1 && n.prefix() != want {
 			t.Errorf("prefix of %d bytes after key %q, want %d", n.prefix(), k.Bytes, want)
 		}
+	}
+}
+
+func BenchmarkNode_Append(b *testing.B) {
+	n, scratch, value := InitNode(make([]byte, MinSize), 0), make([]byte, MinSize), make([]byte, 100)
+	k := Key{Bytes: make([]byte, 16)}
+	space := LeafSpace(k, len(value), false)
+	for i := 0; b.Loop(); i++ {
+		if n.Free() < space {
+			n.reset()
+		}
+		binary.BigEndian.PutUint64(k.Bytes[8:], uint64(i))
+		n.AppendLeaf(k, value, scratch)
 	}
 }
