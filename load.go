@@ -102,19 +102,17 @@ func (l *loading) descend(key, value []byte) (bool, error) {
 	if found && isBucket(path) {
 		return false, ErrIncompatibleValue
 	}
-	if !found {
-		onEdge, err := l.edge.take(path)
-		if err != nil {
-			return false, b.tx.fail(err)
+	onEdge, err := l.edge.take(path)
+	if err != nil {
+		return false, b.tx.fail(err)
+	}
+	if onEdge {
+		fill := b.FillPercent
+		if fill == DefaultFillPercent {
+			fill = 1
 		}
-		if onEdge {
-			fill := b.FillPercent
-			if fill == DefaultFillPercent {
-				fill = 1
-			}
-			l.edge.setFill(fill)
-			return true, nil
-		}
+		l.edge.setFill(fill)
+		return true, nil
 	}
 	b.tree.fill = b.FillPercent
 	if err := b.tree.put(path, found, key, value); err != nil {

@@ -25,8 +25,8 @@ func (e *edge) setFill(fill float64) {
 // holds reports whether the edge is still that of the tree.
 func (e *edge) holds() bool { return len(e.nodes) > 0 && e.gen == e.tree.gen }
 
-// take makes the edge that of the tree if path, where seek found no key, is the
-// right edge; else it returns false and changes nothing.
+// take makes the edge that of the tree if path, which seek returned, ends behind
+// the last key; else it returns false and changes nothing.
 func (e *edge) take(path []step) (bool, error) {
 	t := e.tree
 	e.nodes = e.nodes[:0]
