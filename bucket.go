@@ -107,13 +107,8 @@ func (b *Bucket) Put(key, value []byte) (err error) {
 	if err := b.mutable(); err != nil {
 		return err
 	}
-	switch {
-	case len(key) == 0:
-		return ErrKeyRequired
-	case len(key) > MaxKeySize:
-		return ErrKeyTooLarge
-	case int64(len(value)) > MaxValueSize:
-		return ErrValueTooLarge
+	if err := checkPair(key, value); err != nil {
+		return err
 	}
 	path, found, err := b.tree.seek(b.tx.path[:0], key)
 	if err != nil {
@@ -126,6 +121,19 @@ func (b *Bucket) Put(key, value []byte) (err error) {
 	b.tree.fill = b.FillPercent
 	if err := b.tree.put(path, found, key, value); err != nil {
 		return b.tx.fail(err)
+	}
+	return nil
+}
+
+// checkPair says why key and value cannot be stored, or nil.
+func checkPair(key, value []byte) error {
+	switch {
+	case len(key) == 0:
+		return ErrKeyRequired
+	case len(key) > MaxKeySize:
+		return ErrKeyTooLarge
+	case int64(len(value)) > MaxValueSize:
+		return ErrValueTooLarge
 	}
 	return nil
 }

@@ -77,6 +77,9 @@ var (
 	// walks over nested buckets: Stats, Inspect, Check, DeleteBucket, Clear,
 	// Compact and WriteTo.
 	ErrBucketDepth = errors.New("buckets are nested too deep: move one above with MoveBucket to where fewer are around it")
+	// ErrNotSorted is returned by Load for a key that is not greater than the one
+	// before it.
+	ErrNotSorted = errors.New("keys are not in ascending order")
 	// ErrCursorUnpositioned is returned by Cursor.Delete before the cursor was
 	// moved to a key.
 	ErrCursorUnpositioned = errors.New("cursor is not at a key")
