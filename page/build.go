@@ -82,7 +82,7 @@ func (n Node) fitLast(known []byte, long bool) {
 	p := n.prefix()
 	if last == first {
 		p = len(known)
-	} else if other := n.known(first); len(known) < p || !bytes.Equal(known[:p], other[:p]) {
+	} else if other, _ := n.known(first); len(known) < p || !bytes.Equal(known[:p], other[:p]) {
 		p = commonPrefix(known, other)
 	}
 	if long {
@@ -94,24 +94,4 @@ func (n Node) fitLast(known []byte, long bool) {
 		return
 	}
 	n.setHead(last, headOf(known[p:]))
-}
-
-// known returns what Cell(i).Known() does, without looking at the rest of the
-// cell.
-func (n Node) known(i int) []byte {
-	at := n.offset(i)
-	long := n[at]&CellLongKey != 0
-	at++
-	branch := n.IsBranch()
-	if branch {
-		at += RefSize
-	}
-	length, at := n.uvarint(at)
-	if !branch {
-		_, at = n.uvarint(at)
-	}
-	if long {
-		at, length = at+RefSize, longKnown
-	}
-	return n[at : at+length]
 }

@@ -148,24 +148,24 @@ func (n Node) Search(key []byte) (int, Find) {
 	return lo, Absent
 }
 
-// known returns what the page itself holds of key i, see Cell.Known, and
-// whether the key is long.
+// known returns what Cell(i).Known() does, without looking at the rest of the
+// cell, and whether the key is long.
 func (n Node) known(i int) (known []byte, long bool) {
 	at := n.offset(i)
-	flags := n[at]
+	long = n[at]&CellLongKey != 0
 	at++
-	if n.IsBranch() {
+	branch := n.IsBranch()
+	if branch {
 		at += RefSize
 	}
-	size, at := n.uvarint(at)
-	if flags&CellLongKey != 0 {
-		c := n.Cell(i)
-		return c.Known(), true
-	}
-	if !n.IsBranch() {
+	length, at := n.uvarint(at)
+	if !branch {
 		_, at = n.uvarint(at)
 	}
-	return n[at : at+size], false
+	if long {
+		at, length = at+RefSize, longKnown
+	}
+	return n[at : at+length], long
 }
 
 // compare compares key with a cell's key, of which known is at hand; false if
