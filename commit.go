@@ -87,7 +87,7 @@ func (tx *Tx) ready() error {
 func (tx *Tx) dirtyPages() (pages int) {
 	for _, n := range tx.nodes {
 		if n.owner == tx {
-			pages += len(n.buf) / tx.db.pageSize
+			pages += n.pages
 		}
 	}
 	return pages
@@ -201,27 +201,35 @@ func (db *DB) flushPending() {
 		db.abandon(g, err)
 		return
 	}
-	// If no transaction is running, none knows the nodes; and if none was
-	// sealed on top, the next one starts from their pages.
 	idle := db.writer.tryLock()
 	db.mu.Lock()
 	db.inFlight = 0
-	alone := db.tip.id == g.tip.id
-	if alone {
+	if db.tip.id == g.tip.id {
 		db.tip.root = db.tip.root.settle()
+	}
+	for _, nodes := range f.levels {
+		db.retired = append(db.retired, nodes...)
 	}
 	db.mu.Unlock()
 	if idle {
-		if alone {
-			for _, nodes := range f.levels {
-				for _, n := range nodes {
-					db.takeBack(n)
-				}
-			}
-		}
+		db.reclaim()
 		db.writer.unlock()
 	}
 	close(g.done)
+}
+
+// reclaim takes back the nodes that have been written. Who begins from now on
+// reads their pages, and what was sealed needs their references only; the
+// transactions that began before have ended, for the caller holds the writer lock and
+// runs none.
+func (db *DB) reclaim() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, n := range db.retired {
+		db.takeBack(n)
+	}
+	clear(db.retired)
+	db.retired = reuse(db.retired)
 }
 
 // abandon fails a group and everything that was built on it: the next

@@ -102,11 +102,12 @@ type DB struct {
 	rejected    bool      // the other slot holds a rejected newer meta (rule D)
 
 	mu          stateLock
-	tip         state  // newest sealed state; writers build on it
-	pending     *group // sealed and not yet being flushed
-	inFlight    int    // dirty pages of the group being flushed
-	epoch       uint64 // raised when a flush failed
-	lastFailure error  // why
+	tip         state   // newest sealed state; writers build on it
+	pending     *group  // sealed and not yet being flushed
+	inFlight    int     // dirty pages of the group being flushed
+	retired     []*node // written, perhaps still read by the transaction that runs
+	epoch       uint64  // raised when a flush failed
+	lastFailure error   // why
 
 	batch  batcher
 	gauges gauges
@@ -282,6 +283,7 @@ func (db *DB) pendingBytes() int {
 func (db *DB) endWrite(tx *Tx) {
 	db.gauges.noteWrite(db, tx)
 	db.holder.Store(nil)
+	db.reclaim()
 	db.writer.unlock()
 }
 

@@ -188,7 +188,7 @@ func (f *flush) collect(n *node) int {
 		f.levels = append(f.levels, nil)
 	}
 	f.levels[level] = append(f.levels[level], n)
-	f.pages += len(n.buf) / f.db.pageSize
+	f.pages += n.pages
 	return level
 }
 
@@ -198,7 +198,7 @@ func (f *flush) place() error {
 	singles := 0
 	for _, nodes := range f.levels {
 		for _, n := range nodes {
-			if len(n.buf) == f.db.pageSize {
+			if n.pages == 1 {
 				singles++
 			}
 		}
@@ -209,13 +209,12 @@ func (f *flush) place() error {
 	}
 	for _, nodes := range f.levels {
 		for _, n := range nodes {
-			pages := len(n.buf) / f.db.pageSize
-			if pages == 1 {
+			if n.pages == 1 {
 				n.ref = page.Ref{ID: ids[0], Birth: f.tx}
 				ids = ids[1:]
 				continue
 			}
-			id, _, err := f.edit.take(uint64(pages), true)
+			id, _, err := f.edit.take(uint64(n.pages), true)
 			if err != nil {
 				return err
 			}
@@ -229,7 +228,7 @@ func (f *flush) place() error {
 func (f *flush) free() error {
 	freed := append(f.freed[:0], f.g.freed...)
 	for _, n := range f.g.late {
-		freed = append(freed, extent{n.ref.ID, len(n.buf) / f.db.pageSize, n.ref.Birth})
+		freed = append(freed, extent{n.ref.ID, n.pages, n.ref.Birth})
 	}
 	f.freed = freed
 	slices.SortFunc(freed, func(a, b extent) int { return cmp.Compare(a.id, b.id) })

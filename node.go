@@ -10,6 +10,7 @@ import (
 // their kids.
 type node struct {
 	buf   []byte   // image; edited only by owner, frozen once sealed
+	pages int      // length of buf
 	kids  []*node  // what pending references in buf mean, by index; may hold stale entries
 	owner *Tx      // transaction that made it, the only one that may edit it
 	group *group   // group it was sealed into; nil while owner runs
@@ -34,7 +35,7 @@ func (db *DB) takeBack(n *node) {
 	case !n.lent:
 		db.extents.put(n.buf)
 	}
-	n.buf = nil
+	n.buf, n.kids, n.few = nil, nil, [1]*node{}
 }
 
 // final reports whether the node is written and its reference known.
@@ -133,6 +134,7 @@ func (tx *Tx) track(n *node) {
 	tx.stats.NodeCount++
 	tx.stats.PageCount++
 	tx.stats.PageAlloc += int64(len(n.buf))
+	n.pages = len(n.buf) / tx.db.pageSize
 }
 
 // shadow returns an editable copy of v, which stands at h and is given up.
