@@ -110,6 +110,12 @@ func (b *Bucket) Put(key, value []byte) (err error) {
 	if err := checkPair(key, value); err != nil {
 		return err
 	}
+	if e := &b.tx.edge; e.serves(b) && e.isBehind(key) {
+		if err := e.append(key, value); err != nil {
+			return b.tx.fail(err)
+		}
+		return nil
+	}
 	path, found, err := b.tree.seek(b.tx.path[:0], key)
 	if err != nil {
 		return b.tx.fail(err)
@@ -118,9 +124,13 @@ func (b *Bucket) Put(key, value []byte) (err error) {
 	if found && isBucket(path) {
 		return ErrIncompatibleValue
 	}
+	behind := atEnd(path)
 	b.tree.fill = b.FillPercent
 	if err := b.tree.put(path, found, key, value); err != nil {
 		return b.tx.fail(err)
+	}
+	if behind {
+		b.tx.edge.follow(b, path)
 	}
 	return nil
 }

@@ -346,10 +346,12 @@ func follows(a, b []byte) bool {
 
 // confirm marks a page of a tree as verified if the map shows the bytes that
 // were just hashed. Comparing them costs a small part of hashing them again,
-// which the next transaction on the same path would have to do.
+// which the next transaction on the same path would have to do. Pages that are new in
+// the file are left out: touching the map there costs a page fault, more than
+// the digest, and of those that a large load writes few are read soon.
 func (f *flush) confirm(w pageWrite) {
 	db := f.db
-	if t := page.TypeOf(w.buf); t != page.TypeLeaf && t != page.TypeBranch {
+	if t := page.TypeOf(w.buf); t != page.TypeLeaf && t != page.TypeBranch || uint64(w.id) >= db.endPages.Load() {
 		return
 	}
 	if b, ok := db.data.At(db.offset(w.id), db.pageSize); ok && bytes.Equal(b, w.buf) {

@@ -107,11 +107,7 @@ func (l *loading) descend(key, value []byte) (bool, error) {
 		return false, b.tx.fail(err)
 	}
 	if onEdge {
-		fill := b.FillPercent
-		if fill == DefaultFillPercent {
-			fill = 1
-		}
-		l.edge.setFill(fill)
+		l.edge.setFill(b.FillPercent)
 		return true, nil
 	}
 	b.tree.fill = b.FillPercent

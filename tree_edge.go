@@ -1,6 +1,10 @@
 package lightning
 
-import "github.com/lightning-db/lightning/page"
+import (
+	"bytes"
+
+	"github.com/lightning-db/lightning/page"
+)
 
 // edge is the right edge of a tree, where keys greater than all others are
 // appended without a descent: pages are filled one after the other, and each that
@@ -10,20 +14,61 @@ type edge struct {
 	nodes []*node // by level, the leaf first; all of the transaction's own
 	gen   uint64  // of the tree when nodes was right
 	limit int     // bytes that a page may use
+	fill  float64 // FillPercent that limit was made of
 }
 
 // minKids is how many children a branch has at the least when it is left for the
 // next one, so that no fill makes branches that decide nothing.
 const minKids = 4
 
-// setFill sets how much of its pages the edge uses, as a part of the page.
+// setFill sets how much of its pages the edge uses: all of it, or what
+// Bucket.FillPercent says if it is not DefaultFillPercent.
 func (e *edge) setFill(fill float64) {
+	e.fill = fill
+	if fill == DefaultFillPercent {
+		fill = 1
+	}
 	room := e.tree.tx.db.pageSize - page.HeaderSize
 	e.limit = page.HeaderSize + int(float64(room)*min(max(fill, 0.1), 1))
 }
 
 // holds reports whether the edge is still that of the tree.
 func (e *edge) holds() bool { return len(e.nodes) > 0 && e.gen == e.tree.gen }
+
+// serves reports whether the edge is that of b's tree as it is.
+func (e *edge) serves(b *Bucket) bool {
+	return e.tree == &b.tree && e.holds() && e.fill == b.FillPercent
+}
+
+// isBehind reports whether key is behind the last key of the tree, as far as the leaf itself
+// can tell.
+func (e *edge) isBehind(key []byte) bool {
+	img := e.nodes[0].img()
+	c := img.Cell(img.Count() - 1)
+	return !c.IsLong() && bytes.Compare(key, c.Known()) > 0
+}
+
+// atEnd reports whether path, which seek returned, ends behind the last key of a
+// tree that is not empty.
+func atEnd(path []step) bool {
+	last := len(path) - 1
+	return last >= 0 && path[last].i == path[last].img.Count() && rightmost(path[:last])
+}
+
+// follow makes the edge that of b's tree after a put at the end of path, unless
+// the put has split the leaf.
+func (e *edge) follow(b *Bucket, path []step) {
+	last := len(path) - 1
+	if path[last].n.img().Count() != path[last].i+1 {
+		e.tree = nil
+		return
+	}
+	e.tree, e.gen, e.nodes = &b.tree, b.tree.gen, e.nodes[:0]
+	for ; last >= 0; last-- {
+		e.nodes = append(e.nodes, path[last].n)
+	}
+	e.setFill(b.FillPercent)
+}
 
 // take makes the edge that of the tree if path, which seek returned, ends behind
 // the last key; else it returns false and changes nothing.

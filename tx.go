@@ -67,6 +67,7 @@ type writing struct {
 	name       []byte   // storage for one operation
 	packing    []byte   // storage for packing a page
 	arena      []byte   // where slices of pages under change are kept for the user
+	edge       edge     // of the tree that Put has appended to last
 }
 
 // reset makes w ready for another transaction. The arena is left to whoever holds
@@ -75,9 +76,11 @@ func (w *writing) reset() {
 	clear(w.nodes)
 	clear(w.replaced)
 	clear(w.path[:cap(w.path)])
+	clear(w.edge.nodes)
 	*w = writing{
 		nodes: reuse(w.nodes), freed: reuse(w.freed), replaced: reuse(w.replaced), path: w.path[:0],
 		cell: reuse(w.cell), bucketCell: reuse(w.bucketCell), name: reuse(w.name), packing: w.packing,
+		edge: edge{nodes: w.edge.nodes[:0]},
 	}
 }
 
