@@ -32,9 +32,10 @@
 // logger.go and stats.go.
 //
 // Reading and changing a tree: tree.go (search, copy-on-write, put), tree_split.go,
-// tree_delete.go and tree_range.go, on the nodes of node.go; verified.go (pages
-// from the map, checked at first touch); fault.go (faults of the mapping become
-// errors); reader.go (who reads which snapshot).
+// tree_delete.go and tree_range.go, on the nodes of node.go; load.go and
+// tree_edge.go (sorted pairs, appended); verified.go (pages from the map, checked
+// at first touch); fault.go (faults of the mapping become errors); reader.go (who
+// reads which snapshot).
 //
 // Committing: commit.go (sealing a transaction, sharing a flush), flush.go (the
 // stages of a flush), file.go (growing and cutting the file, erasing a rejected

@@ -1,9 +1,11 @@
 package lightning_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"log"
+	"strings"
 
 	lightning "github.com/lightning-db/lightning"
 )
@@ -233,4 +235,25 @@ func ExampleCursor_Delete() {
 		return nil
 	})
 	// Output: 2 left
+}
+
+func ExampleBucket_Load() {
+	db, remove := exampleDB()
+	defer remove()
+
+	update(db, func(fruit *lightning.Bucket) error {
+		sorted := bufio.NewScanner(strings.NewReader("damson 6\nelderberry 10\nfig 3\n"))
+		n, err := fruit.Load(func(put func(key, value []byte) error) error {
+			for sorted.Scan() {
+				name, length, _ := bytes.Cut(sorted.Bytes(), []byte(" "))
+				if err := put(name, length); err != nil {
+					return err
+				}
+			}
+			return sorted.Err() // a source that fails leaves nothing behind
+		})
+		fmt.Println(n, "loaded,", fruit.Len(), "in all")
+		return err
+	})
+	// Output: 3 loaded, 7 in all
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/lightning-db/lightning/internal/seed"
 )
 
-var loadRounds = flag.Int("load.rounds", 40, "transactions of TestBucket_Load_Model for each page size")
+var loadRounds = flag.Int("load.rounds", 25, "transactions of TestBucket_Load_Model for each page size")
 
 // loadModel is a database whose bucket b is loaded and changed at random, and what
 // it must hold.

@@ -195,7 +195,7 @@ func TestBucket_Load_LongSeparators(t *testing.T) {
 	for _, tail := range []int{400, 512 - 8, 600, 5000} {
 		db := openDB(t, nil)
 		var pairs []pair
-		for i := range 400 {
+		for i := range 200 {
 			pairs = append(pairs, pair{strings.Repeat("s", tail) + fmt.Sprintf("%08d", i), ""})
 		}
 		mustUpdate(t, db, func(tx *lightning.Tx) {

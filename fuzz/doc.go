@@ -1,7 +1,7 @@
 // Package fuzz holds the fuzz targets of the database as a whole; it has no
 // code besides its tests. Start with operations_test.go, which runs programs of
 // operations beside the model in model_test.go, and crash_test.go, which kills
-// them and cuts their power; open_test.go opens damaged files, whose digests
+// them and cuts their power; load_test.go compares Load with Put; open_test.go opens damaged files, whose digests
 // reseal_test.go makes right again; seeds_test.go makes the files;
 // forged_test.go and forged_shared_test.go have damage that chance hardly finds.
 //
