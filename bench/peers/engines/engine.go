@@ -89,7 +89,7 @@ type Session interface {
 }
 
 // all is in the order of the report's columns.
-var all = []Engine{lightningEngine, bboltEngine, bboltBatchEngine}
+var all = []Engine{lightningEngine, bboltEngine, bboltBatchEngine, lmdbEngine, mdbxEngine, pebbleEngine, badgerEngine, sqliteEngine}
 
 // All returns the engines.
 func All() []Engine {
