@@ -146,6 +146,9 @@ func (s *settings) results() (results []runner.Result, err error) {
 	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
 		return nil, err
 	}
+	if s.Dir, err = filepath.EvalSymlinks(s.Dir); err != nil { // as the kernel names it in the list of mappings
+		return nil, err
+	}
 	if err := onDisk(s.Dir); err != nil {
 		return nil, err
 	}
