@@ -30,26 +30,25 @@ import (
 )
 
 func main() {
-	if err := start(); err != nil {
+	if err := start(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}
 }
 
-func start() error {
-	if len(os.Args) == 2 && os.Args[1] == workloads.ChildArgument {
+func start(args []string) error {
+	if len(args) == 1 && args[0] == workloads.ChildArgument {
 		return runner.Child(os.Stdin, os.Stdout)
 	}
-	s, err := parse(os.Args[1:])
+	s, err := parse(args)
 	if err != nil {
 		return err
 	}
-	results, err := s.results()
+	info, results, err := s.results()
 	if err != nil {
 		return err
 	}
 	if s.report != "" {
-		info := report.Info{Machine: report.Describe(s.Dir), Command: s.command(), Config: s.Config}
 		if err := report.Write(s.report, info, results); err != nil {
 			return err
 		}
@@ -124,43 +123,63 @@ func numbers(list string) (all []int, err error) {
 }
 
 // results measures, or reads what was measured before.
-func (s *settings) results() (results []runner.Result, err error) {
+func (s *settings) results() (info report.Info, results []runner.Result, err error) {
 	if s.from != "" {
 		return readResults(s.from)
+	}
+	if s.Dir == "" {
+		if s.Dir, err = os.MkdirTemp(".", "data-"); err != nil {
+			return info, nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
+	}
+	if s.Dir, err = absolute(s.Dir); err != nil {
+		return info, nil, err
+	}
+	if err := onDisk(s.Dir); err != nil {
+		return info, nil, err
+	}
+	info = report.Info{
+		Machine: report.Describe(s.Dir), Command: s.command(),
+		Rounds: s.Rounds, Seconds: s.Seconds, Memory: s.Memory,
 	}
 	raw := io.Discard
 	if s.json != "" {
 		f, err := os.Create(s.json)
 		if err != nil {
-			return nil, err
+			return info, nil, err
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		raw = f
 	}
-	if s.Dir == "" {
-		if s.Dir, err = os.MkdirTemp(".", "data-"); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
-	}
-	if s.Dir, err = filepath.Abs(s.Dir); err != nil {
-		return nil, err
-	}
-	if s.Dir, err = filepath.EvalSymlinks(s.Dir); err != nil { // as the kernel names it in the list of mappings
-		return nil, err
-	}
-	if err := onDisk(s.Dir); err != nil {
-		return nil, err
-	}
+	results, err = s.measure(info, raw)
+	return info, results, err
+}
+
+// measure runs, and writes what is known to raw as soon as it is.
+func (s *settings) measure(info report.Info, raw io.Writer) (results []runner.Result, err error) {
 	s.Log = os.Stderr
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	encoder := json.NewEncoder(raw)
+	if err := encoder.Encode(info); err != nil {
+		return nil, err
+	}
 	err = runner.Run(ctx, s.Config, func(r runner.Result) error {
 		results = append(results, r)
 		return encoder.Encode(r)
 	})
 	return results, err
+}
+
+// absolute returns the name of a directory as the kernel has it in its list of
+// mappings.
+func absolute(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
 }
 
 // onDisk refuses a directory in memory, where nothing is durable.
@@ -175,18 +194,23 @@ func onDisk(dir string) error {
 	return nil
 }
 
-func readResults(name string) (results []runner.Result, err error) {
+// readResults reads a file of raw results: what the run was, and its results.
+func readResults(name string) (info report.Info, results []runner.Result, err error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return info, nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	for decoder := json.NewDecoder(bufio.NewReader(f)); ; {
+	decoder := json.NewDecoder(bufio.NewReader(f))
+	if err := decoder.Decode(&info); err != nil {
+		return info, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	for {
 		var r runner.Result
 		if err := decoder.Decode(&r); err == io.EOF {
-			return results, nil
+			return info, results, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return info, nil, fmt.Errorf("%s: %w", name, err)
 		}
 		results = append(results, r)
 	}

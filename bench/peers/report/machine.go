@@ -11,15 +11,15 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/lightning-db/lightning/bench/peers/runner"
 )
 
 // Info is what the report says besides the results.
 type Info struct {
 	Machine []string // lines
 	Command string
-	Config  runner.Config
+	Rounds  int
+	Seconds float64 // of measuring in each process
+	Memory  int64   // bytes, of the family memory
 }
 
 // Describe tells about this machine and the file system of dir; an empty dir

@@ -2,14 +2,15 @@ package report
 
 import (
 	"errors"
+	"image/color"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
@@ -93,17 +94,20 @@ func barChart(s *summaries, title string, names []string) (*plot.Plot, error) {
 			cells = append(cells, c)
 		}
 	}
-	var shown []string
-	for _, e := range engineNames() {
-		if slices.Contains(s.engines, e) && e != baseline {
-			shown = append(shown, e)
-		}
+	compared := func(e string) bool {
+		return e != baseline && slices.ContainsFunc(cells, func(c cell) bool {
+			metric, _ := mainMetric(c.workload)
+			_, ok := s.ratio(c, e, metric.Name)
+			return ok
+		})
 	}
-	if len(cells) == 0 || len(shown) == 0 || !slices.Contains(s.engines, baseline) {
+	shown := slices.DeleteFunc(engineNames(), func(e string) bool { return !compared(e) })
+	if len(shown) == 0 {
 		return nil, nil
 	}
 	p := plot.New()
 	p.Title.Text = title
+	p.Add(plotter.NewGrid())
 	width := vg.Points(520 / float64(len(cells)*(len(shown)+1)))
 	labels := make([]string, len(cells))
 	for i, e := range shown {
@@ -119,7 +123,7 @@ func barChart(s *summaries, title string, names []string) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		chart.Color = plotutil.Color(i)
+		chart.Color = colorOf(e)
 		chart.LineStyle.Width = 0
 		chart.Offset = width * vg.Length(float64(i)-float64(len(shown)-1)/2)
 		p.Add(chart)
@@ -127,10 +131,36 @@ func barChart(s *summaries, title string, names []string) (*plot.Plot, error) {
 	}
 	p.NominalX(labels...)
 	p.Y.Tick.Marker = powers{}
-	p.Add(plotter.NewGrid())
-	p.Legend.Top = true
-	p.X.Max += 0.9 // room for the legend
+	p.Y.Min, p.Y.Max = math.Floor(p.Y.Min), math.Ceil(p.Y.Max)
+	p.X.Min -= 0.1
+	p.X.Max += 0.25 * float64(len(cells)) // room for the legend
+	styleLegend(p)
 	return p, nil
+}
+
+// styleLegend puts the legend into the upper right corner.
+func styleLegend(p *plot.Plot) {
+	p.Legend.Top = true
+	p.Legend.TextStyle.Font.Size = vg.Points(8)
+	p.Legend.Padding = vg.Points(3)
+	p.Legend.ThumbnailWidth = vg.Points(12)
+}
+
+// palette tells the engines apart, in the order of engineNames.
+var palette = []color.Color{
+	color.RGBA{0xd6, 0x27, 0x28, 0xff},
+	color.RGBA{0x55, 0x55, 0x55, 0xff},
+	color.RGBA{0xaa, 0xaa, 0xaa, 0xff},
+	color.RGBA{0x1f, 0x77, 0xb4, 0xff},
+	color.RGBA{0x17, 0xbe, 0xcf, 0xff},
+	color.RGBA{0x2c, 0xa0, 0x2c, 0xff},
+	color.RGBA{0xff, 0x7f, 0x0e, 0xff},
+	color.RGBA{0x94, 0x67, 0xbd, 0xff},
+}
+
+// colorOf returns an engine's colour, which is the same in all plots.
+func colorOf(engine string) color.Color {
+	return palette[slices.Index(engineNames(), engine)%len(palette)]
 }
 
 // powers marks an axis of binary logarithms with the numbers themselves.
@@ -147,9 +177,9 @@ func (powers) Ticks(low, high float64) (ticks []plot.Tick) {
 // tickText writes a power of two, as a fraction below one.
 func tickText(v float64) string {
 	if v < 1 {
-		return "1/" + digits(1/v)
+		return "1/" + strconv.Itoa(int(1/v))
 	}
-	return digits(v)
+	return strconv.Itoa(int(v))
 }
 
 // growthCurves draws the cost of operations over the number of keys, a curve
@@ -183,11 +213,12 @@ func growthCurve(s *summaries, name string) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = w.Title
 	p.Title.TextStyle.Font.Size = vg.Points(9)
-	p.X.Label.Text, p.Y.Label.Text = "keys", "ns"
+	p.X.Label.Text = "keys"
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.LogTicks{Prec: -1}, plot.LogTicks{Prec: -1}
+	p.X.Tick.Marker, p.Y.Tick.Marker = decades{keysLabel}, decades{timeLabel}
+	p.Add(plotter.NewGrid())
 	longest := 0
-	for i, e := range engineNames() {
+	for _, e := range engineNames() {
 		var points plotter.XYs
 		for _, c := range s.cells {
 			if v, ok := s.get(c, e, metric.Name); ok && c.family == runner.Growth && c.workload == name && v.median > 0 {
@@ -202,15 +233,33 @@ func growthCurve(s *summaries, name string) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		line.Color, dots.Color = plotutil.Color(i), plotutil.Color(i)
+		line.Color, dots.Color = colorOf(e), colorOf(e)
 		p.Add(line, dots)
 		p.Legend.Add(e, line, dots)
 	}
 	if longest < 2 {
 		return nil, nil
 	}
-	p.Add(plotter.NewGrid())
-	p.Legend.Top, p.Legend.Left = true, true
-	p.Legend.TextStyle.Font.Size = vg.Points(7)
+	p.X.Max *= math.Pow(p.X.Max/p.X.Min, 0.3) // room for the legend
+	styleLegend(p)
 	return p, nil
 }
+
+// decades marks a logarithmic axis with texts of its powers of ten.
+type decades struct {
+	text func(v float64) string
+}
+
+// Ticks implements plot.Ticker.
+func (d decades) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = d.text(ticks[i].Value)
+		}
+	}
+	return ticks
+}
+
+func keysLabel(v float64) string { return keysText(int(math.Round(v))) }
+func timeLabel(v float64) string { return format(v, workloads.Nanoseconds) }

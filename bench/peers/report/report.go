@@ -19,10 +19,7 @@ func Write(dir string, info Info, results []runner.Result) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "PEERS.md"), []byte(markdown(info, s, plots)), 0o644); err != nil {
-		return err
-	}
-	return nil
+	return os.WriteFile(filepath.Join(dir, "PEERS.md"), []byte(markdown(info, s, plots)), 0o644)
 }
 
 // engineNames returns the engines of the report in the order of its columns.
@@ -57,8 +54,8 @@ func writeInfo(b *strings.Builder, info Info, s *summaries) {
 	for _, line := range info.Machine {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
-	fmt.Fprintf(b, "- %d rounds, %s s of measuring in each process\n\n", info.Config.Rounds, digits(info.Config.Seconds))
-	head(b, "engine", "settings")
+	fmt.Fprintf(b, "- %d rounds, %s s of measuring in each process\n\n", info.Rounds, digits(info.Seconds))
+	b.WriteString("| engine | settings |\n| --- | --- |\n")
 	for _, e := range engines.All() {
 		if slices.Contains(s.engines, e.Name) {
 			row(b, e.Name, e.Settings)
@@ -67,7 +64,7 @@ func writeInfo(b *strings.Builder, info Info, s *summaries) {
 	b.WriteString("\n")
 }
 
-// main returns the metric of a workload that is compared.
+// mainMetric returns the metric of a workload that is compared.
 func mainMetric(workload string) (workloads.Metric, bool) {
 	w, ok := workloads.ByName(workload)
 	if !ok || w.Run == nil {
@@ -144,10 +141,10 @@ func anchor(text string) string {
 }
 
 var familyText = map[string]string{
-	runner.Speed:  "keys of 16 bytes with values of 100 bytes, in random order unless said",
-	runner.Cached: "a database that the processor's caches hold, where it is instructions that count",
-	runner.Growth: "the same operations as the database grows",
-	runner.Memory: "a database three times the memory for its page cache",
+	runner.Speed:  "Keys of 16 bytes with values of 100 bytes, in random order unless said.",
+	runner.Cached: "A database that the processor's caches hold, where it is instructions that count.",
+	runner.Growth: "The same operations as the database grows.",
+	runner.Memory: "A database whose keys and values are three times the memory for its page cache.",
 }
 
 func writeFamily(b *strings.Builder, info Info, s *summaries, family string) {
@@ -157,9 +154,12 @@ func writeFamily(b *strings.Builder, info Info, s *summaries, family string) {
 			continue
 		}
 		if first {
-			fmt.Fprintf(b, "## The family %s\n\n%s keys and more: %s.\n\n", family, keysText(c.keys), familyText[family])
-			if family == runner.Memory {
-				fmt.Fprintf(b, "Memory: %s.\n\n", format(float64(info.Config.Memory), workloads.Bytes))
+			fmt.Fprintf(b, "## The family %s\n\n%s\n\n", family, familyText[family])
+			switch family {
+			case runner.Speed, runner.Cached:
+				fmt.Fprintf(b, "%s keys.\n\n", keysText(c.keys))
+			case runner.Memory:
+				fmt.Fprintf(b, "%s keys, %s of memory.\n\n", keysText(c.keys), format(float64(info.Memory), workloads.Bytes))
 			}
 			first = false
 		}

@@ -59,9 +59,11 @@ func (c *Cell) load(db engines.DB, p *permutation, size int, put func(w engines.
 			return tally{}, err
 		}
 		watch.stop()
-		if err := c.drop.relieve(); err != nil {
+		own, err := c.relieve()
+		if err != nil {
 			return tally{}, err
 		}
+		began += own
 	}
 	return tally{n: c.Keys, time: watch.sum, allocs: mallocs() - began}, nil
 }

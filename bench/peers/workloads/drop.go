@@ -20,12 +20,8 @@ type dropper struct {
 	limit int64
 }
 
-// relieve drops the page cache of the files if it is over the limit. A nil
-// dropper has no limit.
+// relieve drops the page cache of the files if it is over the limit.
 func (d *dropper) relieve() error {
-	if d == nil {
-		return nil
-	}
 	cached := int64(0)
 	err := d.each(func(f *os.File) error {
 		var stat unix.Cachestat_t

@@ -54,9 +54,11 @@ func (c *Cell) repeat(op func(i int) error) (tally, error) {
 			}
 		}
 		watch.stop()
-		if err := c.drop.relieve(); err != nil {
+		own, err := c.relieve()
+		if err != nil {
 			return t, err
 		}
+		began += own
 	}
 	t.time, t.allocs = watch.sum, mallocs()-began
 	return t, nil
@@ -78,13 +80,26 @@ func (c *Cell) repeatTimed(op func(i int) error) (tally, *hdrhistogram.Histogram
 			return t, nil, err
 		}
 		if t.n%block == block-1 {
-			if err := c.drop.relieve(); err != nil {
+			own, err := c.relieve()
+			if err != nil {
 				return t, nil, err
 			}
+			began += own
 		}
 	}
 	t.allocs = mallocs() - began
 	return t, h, nil
+}
+
+// relieve keeps the limit of memory, if there is one, and returns how many
+// objects that has allocated.
+func (c *Cell) relieve() (allocs uint64, err error) {
+	if c.drop == nil {
+		return 0, nil
+	}
+	before := mallocs()
+	err = c.drop.relieve()
+	return mallocs() - before, err
 }
 
 func (c *Cell) duration() time.Duration { return time.Duration(c.Seconds * float64(time.Second)) }
