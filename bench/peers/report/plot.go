@@ -127,7 +127,7 @@ func barChart(s *summaries, title string, names []string) (*plot.Plot, error) {
 		chart.LineStyle.Width = 0
 		chart.Offset = width * vg.Length(float64(i)-float64(len(shown)-1)/2)
 		p.Add(chart)
-		p.Legend.Add(e, chart)
+		p.Legend.Add(e+gap, chart)
 	}
 	p.NominalX(labels...)
 	p.Y.Tick.Marker = powers{}
@@ -137,6 +137,9 @@ func barChart(s *summaries, title string, names []string) (*plot.Plot, error) {
 	styleLegend(p)
 	return p, nil
 }
+
+// gap keeps a name off its sign where the reader's font is wider than ours.
+const gap = "\u00a0\u00a0\u00a0"
 
 // styleLegend puts the legend into the upper right corner.
 func styleLegend(p *plot.Plot) {
@@ -235,7 +238,7 @@ func growthCurve(s *summaries, name string) (*plot.Plot, error) {
 		}
 		line.Color, dots.Color = colorOf(e), colorOf(e)
 		p.Add(line, dots)
-		p.Legend.Add(e, line, dots)
+		p.Legend.Add(e+gap, line, dots)
 	}
 	if longest < 2 {
 		return nil, nil
