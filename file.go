@@ -22,10 +22,10 @@ func (db *DB) maxPages() uint64 {
 	return uint64(db.MaxSize / db.pageSize)
 }
 
-// growth returns by how many pages a file of the given length grows: a quarter,
+// growth returns by how many pages a file of the given length grows: a sixteenth,
 // within minGrowth and AllocSize.
 func (db *DB) growth(pages uint64) uint64 {
-	step := pages * uint64(db.pageSize) / 4
+	step := pages * uint64(db.pageSize) / 16
 	step = min(max(step, minGrowth), uint64(max(db.AllocSize, minGrowth)))
 	return step / uint64(db.pageSize)
 }

@@ -99,14 +99,14 @@ func (t *tree) seek(path []step, key []byte) (_ []step, found bool, err error) {
 	}
 }
 
-// find returns the leaf and index of key without keeping the path.
+// find returns the leaf and index of key, if it is found, without keeping the path.
 func (t *tree) find(key []byte) (v view, i int, found bool, err error) {
 	if v, err = t.top(); err != nil || v.img == nil {
 		return v, 0, false, err
 	}
-	for {
-		if i, found, err = t.search(v, key); err != nil || !v.img.IsBranch() {
-			return v, i, found, err
+	for v.img.IsBranch() {
+		if i, found, err = t.search(v, key); err != nil {
+			return v, 0, false, err
 		}
 		if !found {
 			i--
@@ -115,6 +115,12 @@ func (t *tree) find(key []byte) (v view, i int, found bool, err error) {
 			return v, 0, false, err
 		}
 	}
+	i, f := v.img.Lookup(key)
+	if f == page.NeedLong {
+		i, found, err = t.searchLong(v, key)
+		return v, i, found, err
+	}
+	return v, i, f == page.Present, nil
 }
 
 // search finds key in one node.

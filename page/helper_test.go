@@ -237,4 +237,10 @@ func checkSearch(t testing.TB, n Node, model []entry, key []byte) {
 	if i != want || (f == Present) != present {
 		t.Fatalf("Search(%q) = %d, %d, want %d, present %t", key, i, f, want, present)
 	}
+	if n.IsBranch() {
+		return
+	}
+	if i, f := n.Lookup(key); f == NeedLong || (f == Present) != present || present && i != want {
+		t.Fatalf("Lookup(%q) = %d, %d, want %d, present %t", key, i, f, want, present)
+	}
 }

@@ -121,6 +121,23 @@ func (n Node) Search(key []byte) (int, Find) {
 			return hi, Absent
 		}
 	}
+	return n.search(key, p, lo, hi)
+}
+
+// Lookup is Search in a leaf for callers that ask only whether key is there: the
+// index is of no meaning if it is Absent. It does not look at the prefix, which
+// costs a cache miss in a cold page: a key that is there has it.
+func (n Node) Lookup(key []byte) (int, Find) {
+	p := n.prefix()
+	if len(key) < p {
+		return 0, Absent
+	}
+	return n.search(key, p, 0, n.Count())
+}
+
+// search finds key among the cells [lo, hi), all of which share its first p
+// bytes.
+func (n Node) search(key []byte, p, lo, hi int) (int, Find) {
 	h := headOf(key[p:])
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
