@@ -207,7 +207,7 @@ func (e *spaceEdit) logPages(n int) int {
 // bitmaps: few enough that Open, which reads them, stays fast, and more when
 // there are more bitmaps to rewrite.
 func (s *space) logLimit() int {
-	return min(16+len(s.entries)/8, 64)
+	return min(4+len(s.entries)/8, 64)
 }
 
 // spill moves the records to new log pages.

@@ -50,6 +50,7 @@ type candidate struct {
 type recovery struct {
 	db      *DB
 	size    int64
+	head    []byte       // first bytes of the file
 	slots   [2]candidate // meta is nil where the slot is not valid
 	faults  [2]error     // why
 	chosen  candidate
@@ -235,7 +236,11 @@ func (r *recovery) discover() error {
 	if err := r.settle(); err != nil {
 		return err
 	}
-	var b [page.MetaSize]byte
+	// Both slots of the smallest pages with one read: each waits for the medium.
+	r.head = make([]byte, min(r.size, 2*page.MetaSize))
+	if err := db.file.ReadMedium(fsync.OpMetaRead, r.head, 0); err != nil {
+		return err
+	}
 	sizes := []int{0}
 	for n := page.MinSize; n <= page.MaxSize; n *= 2 {
 		sizes = append(sizes, n)
@@ -247,13 +252,14 @@ func (r *recovery) discover() error {
 		if int64(n)+page.MetaSize > r.size {
 			continue
 		}
-		if err := db.file.ReadMedium(fsync.OpMetaRead, b[:], int64(n)); err != nil {
+		b, err := r.slot(int64(n))
+		if err != nil {
 			return err
 		}
-		id, err := page.PeekMeta(b[:])
+		id, err := page.PeekMeta(b)
 		if err == nil && (n == 0 || id.PageSize == n) {
 			check := db.useKey(id.FileID)
-			if _, err = page.DecodeMeta(b[:], db.hasher, check); err == nil {
+			if _, err = page.DecodeMeta(b, db.hasher, check); err == nil {
 				return r.read(id)
 			}
 			if unsure == nil {
@@ -273,6 +279,16 @@ func (r *recovery) discover() error {
 	return metaError(first)
 }
 
+// slot returns the bytes of the meta slot at the given offset of the file.
+func (r *recovery) slot(off int64) ([]byte, error) {
+	if off+page.MetaSize <= int64(len(r.head)) {
+		return r.head[off : off+page.MetaSize], nil
+	}
+	b := make([]byte, page.MetaSize)
+	err := r.db.file.ReadMedium(fsync.OpMetaRead, b, off)
+	return b, err
+}
+
 // read decodes both slots with the key of the file.
 func (r *recovery) read(id page.MetaIdentity) error {
 	db := r.db
@@ -284,11 +300,11 @@ func (r *recovery) read(id page.MetaIdentity) error {
 			r.faults[slot] = fmt.Errorf("%w: the file ends before it", page.ErrMetaMagic)
 			continue
 		}
-		var b [page.MetaSize]byte
-		if err := db.file.ReadMedium(fsync.OpMetaRead, b[:], off); err != nil {
+		b, err := r.slot(off)
+		if err != nil {
 			return err
 		}
-		m, err := page.DecodeMeta(b[:], db.hasher, check)
+		m, err := page.DecodeMeta(b, db.hasher, check)
 		if err == nil && (m.PageSize != db.pageSize || m.FileID != id.FileID) {
 			err = page.ErrMetaFields
 		}
