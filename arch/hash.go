@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"encoding/binary"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -48,8 +49,8 @@ type Hasher struct {
 // other is the BLAKE3 package's hash, with room for its result: a local array
 // would escape to the heap on each call.
 type other struct {
-	h   *blake3.Hasher // keyed and reset
-	sum [32]byte
+	h      *blake3.Hasher // keyed and reset; nil until it is needed
+	result [32]byte
 }
 
 // NewHasher returns a Hasher for key.
@@ -70,14 +71,14 @@ func (h *Hasher) Sum(data []byte) Digest {
 // Sum32 returns all 32 bytes of the digest of data.
 func (h *Hasher) Sum32(data []byte) [32]byte {
 	w := h.get()
-	sum := h.sum32(w, data)
+	sum := h.sum(w, data)
 	h.pool.Put(w)
 	return sum
 }
 
 // SumMany sets out[i] to the digest of pages[i]. Many small pages in one call
 // are several times as fast as one by one, when their lengths are multiples
-// of ChunkSize. It uses up to GOMAXPROCS
+// of 1 KiB. It uses up to GOMAXPROCS
 // goroutines when the buffers hold ParallelBytes or more in total. Out must
 // be as long as pages or longer; SumMany panics when it is not.
 //
@@ -163,26 +164,26 @@ func (h *Hasher) get() *work {
 	return new(work)
 }
 
-// sum32 returns the whole digest of data.
-func (h *Hasher) sum32(w *work, data []byte) [32]byte {
-	if n := h.served(data); n > 0 {
-		return h.root(w, source{data: data}, n)
-	}
-	if w.other == nil {
+// sum returns the whole digest of data.
+func (o *other) sum(h *Hasher, data []byte) [32]byte {
+	if o.h == nil {
 		b, err := blake3.NewKeyed(h.key[:])
 		if err != nil {
 			panic("arch: a key of 32 bytes was refused: " + err.Error())
 		}
-		w.other = &other{h: b}
+		o.h = b
 	}
-	return w.other.digest(data)
+	o.h.Write(data) // documented never to fail
+	o.h.Sum(o.result[:0])
+	o.h.Reset()
+	return o.result
 }
 
-func (o *other) digest(data []byte) [32]byte {
-	o.h.Write(data) // documented never to fail
-	o.h.Sum(o.sum[:0])
-	o.h.Reset()
-	return o.sum
+func keyWords(key Key) (words [8]uint32) {
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint32(key[4*i:])
+	}
+	return words
 }
 
 func totalLen(bufs [][]byte) int {

@@ -143,14 +143,10 @@ func TestHasher_NoAllocation(t *testing.T) {
 	h := NewHasher(testKey())
 	data := pattern(16384)
 	pages, out := [][]byte{data, data[1:], data}, make([]Digest, 3)
-	chunks, values := pageChunks(data), make([]Chaining, 16)
 	for name, fn := range map[string]func(){
-		"Sum":         func() { h.Sum(data) },
-		"Sum32":       func() { h.Sum32(data) },
-		"SumMany":     func() { h.SumMany(pages, out) },
-		"SumChunks":   func() { h.SumChunks(chunks[1:], values) },
-		"Combine":     func() { h.Combine(values) },
-		"CombineMany": func() { h.CombineMany(values[:15], 5, out) },
+		"Sum":     func() { h.Sum(data) },
+		"Sum32":   func() { h.Sum32(data) },
+		"SumMany": func() { h.SumMany(pages, out) },
 	} {
 		if n := testing.AllocsPerRun(200, fn); n != 0 {
 			t.Errorf("%s: %v allocations per call, want 0", name, n)
@@ -217,24 +213,4 @@ func BenchmarkSumMany_Goroutines(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkCombineMany and BenchmarkSumChunks are the two halves of what
-// BenchmarkSumMany does for 16 pages of 4 KiB.
-func BenchmarkCombineMany(b *testing.B) {
-	values, out := make([]Chaining, 64), make([]Digest, 16)
-	forKernelsBench(b, func(b *testing.B, h *Hasher) {
-		for b.Loop() {
-			h.CombineMany(values, 4, out)
-		}
-	})
-}
-
-func BenchmarkSumChunks(b *testing.B) {
-	chunks, values := pageChunks(pattern(64<<10)), make([]Chaining, 64)
-	forKernelsBench(b, func(b *testing.B, h *Hasher) {
-		for b.Loop() {
-			h.SumChunks(chunks, values)
-		}
-	})
 }

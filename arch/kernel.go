@@ -1,13 +1,10 @@
 package arch
 
-// maxLanes is how many chunks one call of a kernel takes.
-const maxLanes = 32
-
 // kernel names the code that hashes chunks.
 type kernel uint8
 
 const (
-	portable kernel = iota // ours for chunks; pages go to the BLAKE3 package
+	portable kernel = iota // none of ours: pages go to the BLAKE3 package
 	avx2
 	avx512
 )
@@ -22,7 +19,3 @@ func kernelFor(path string) kernel {
 	}
 	return portable
 }
-
-// kernelScratch is memory for what does not fit into a kernel's registers: 19
-// vectors of 64 bytes, twice, and a word; with room to align them.
-type kernelScratch [2*19*64 + 4 + 63]byte

@@ -81,7 +81,7 @@ DATA rotate8<>+30(SB)/1, $0x0f
 DATA rotate8<>+31(SB)/1, $0x0c
 GLOBL rotate8<>(SB), RODATA|NOPTR, $32
 
-// func chunksAVX2x8(key *[8]uint32, in *[8]Chunk, tmp *kernelScratch, out *[8]Chaining)
+// func chunksAVX2x8(key *[8]uint32, in *[8]chunk, tmp *kernelScratch, out *[8]chaining)
 // Requires: AVX, AVX2, CMOV
 TEXT ·chunksAVX2x8(SB), NOSPLIT, $0-32
 	MOVQ tmp+16(FP), R8
@@ -1381,7 +1381,7 @@ blockAVX2x8:
 	VZEROUPPER
 	RET
 
-// func parentsAVX2x8(key *[8]uint32, in *[16]Chaining, tmp *kernelScratch, out *[8]Chaining, flags uint32)
+// func parentsAVX2x8(key *[8]uint32, in *[16]chaining, tmp *kernelScratch, out *[8]chaining, flags uint32)
 // Requires: AVX, AVX2
 TEXT ·parentsAVX2x8(SB), NOSPLIT, $0-36
 	MOVQ         tmp+16(FP), R8
@@ -2619,7 +2619,7 @@ TEXT ·parentsAVX2x8(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func chunksAVX512x4(key *[8]uint32, in *[4]Chunk, tmp *kernelScratch, out *[4]Chaining)
+// func chunksAVX512x4(key *[8]uint32, in *[4]chunk, tmp *kernelScratch, out *[4]chaining)
 // Requires: AVX, AVX2, AVX512F, AVX512VL, CMOV
 TEXT ·chunksAVX512x4(SB), NOSPLIT, $0-32
 	MOVQ tmp+16(FP), R8
@@ -3579,7 +3579,7 @@ blockAVX512x4:
 	VZEROUPPER
 	RET
 
-// func parentsAVX512x4(key *[8]uint32, in *[8]Chaining, tmp *kernelScratch, out *[4]Chaining, flags uint32)
+// func parentsAVX512x4(key *[8]uint32, in *[8]chaining, tmp *kernelScratch, out *[4]chaining, flags uint32)
 // Requires: AVX, AVX2, AVX512F, AVX512VL
 TEXT ·parentsAVX512x4(SB), NOSPLIT, $0-36
 	MOVQ         tmp+16(FP), R8
@@ -4497,7 +4497,7 @@ TEXT ·parentsAVX512x4(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func chunksAVX512x8(key *[8]uint32, in *[8]Chunk, tmp *kernelScratch, out *[8]Chaining)
+// func chunksAVX512x8(key *[8]uint32, in *[8]chunk, tmp *kernelScratch, out *[8]chaining)
 // Requires: AVX, AVX2, AVX512F, AVX512VL, CMOV
 TEXT ·chunksAVX512x8(SB), NOSPLIT, $0-32
 	MOVQ tmp+16(FP), R8
@@ -5501,7 +5501,7 @@ blockAVX512x8:
 	VZEROUPPER
 	RET
 
-// func parentsAVX512x8(key *[8]uint32, in *[16]Chaining, tmp *kernelScratch, out *[8]Chaining, flags uint32)
+// func parentsAVX512x8(key *[8]uint32, in *[16]chaining, tmp *kernelScratch, out *[8]chaining, flags uint32)
 // Requires: AVX, AVX2, AVX512F, AVX512VL
 TEXT ·parentsAVX512x8(SB), NOSPLIT, $0-36
 	MOVQ         tmp+16(FP), R8
@@ -6443,7 +6443,7 @@ TEXT ·parentsAVX512x8(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func chunksAVX512x16(key *[8]uint32, in *[16]Chunk, tmp *kernelScratch, out *[16]Chaining)
+// func chunksAVX512x16(key *[8]uint32, in *[16]chunk, tmp *kernelScratch, out *[16]chaining)
 // Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·chunksAVX512x16(SB), NOSPLIT, $0-32
 	MOVQ tmp+16(FP), R8
@@ -7535,7 +7535,7 @@ blockAVX512x16:
 	VZEROUPPER
 	RET
 
-// func parentsAVX512x16(key *[8]uint32, in *[32]Chaining, tmp *kernelScratch, out *[16]Chaining, flags uint32)
+// func parentsAVX512x16(key *[8]uint32, in *[32]chaining, tmp *kernelScratch, out *[16]chaining, flags uint32)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·parentsAVX512x16(SB), NOSPLIT, $0-36
 	MOVQ         tmp+16(FP), R8
@@ -8525,7 +8525,7 @@ TEXT ·parentsAVX512x16(SB), NOSPLIT, $0-36
 	VZEROUPPER
 	RET
 
-// func chunksAVX512x32(key *[8]uint32, in *[32]Chunk, tmp *kernelScratch, out *[32]Chaining)
+// func chunksAVX512x32(key *[8]uint32, in *[32]chunk, tmp *kernelScratch, out *[32]chaining)
 // Requires: AVX, AVX512F, AVX512VL, CMOV
 TEXT ·chunksAVX512x32(SB), NOSPLIT, $0-32
 	MOVQ tmp+16(FP), R8
@@ -10699,7 +10699,7 @@ blockAVX512x32:
 	VZEROUPPER
 	RET
 
-// func parentsAVX512x32(key *[8]uint32, in *[64]Chaining, tmp *kernelScratch, out *[32]Chaining, flags uint32)
+// func parentsAVX512x32(key *[8]uint32, in *[64]chaining, tmp *kernelScratch, out *[32]chaining, flags uint32)
 // Requires: AVX, AVX512F, AVX512VL
 TEXT ·parentsAVX512x32(SB), NOSPLIT, $0-36
 	MOVQ         tmp+16(FP), R8

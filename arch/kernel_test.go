@@ -1,9 +1,7 @@
 package arch
 
 import (
-	"bytes"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/klauspost/cpuid/v2"
@@ -150,113 +148,6 @@ func TestKernel_Large(t *testing.T) {
 			checkPages(t, h, [][]byte{data[1 : 1+kib<<10]})
 		}
 	})
-}
-
-func TestSumChunks(t *testing.T) {
-	r := seed.Rand(t)
-	data := randomBytes(r, 64<<10)
-	forKernels(t, func(t *testing.T, h *Hasher) {
-		for n := range 70 {
-			chunks := make([]Chunk, n)
-			for i := range chunks {
-				at := r.IntN(len(data) - ChunkSize + 1)
-				chunks[i] = Chunk{Data: (*[ChunkSize]byte)(data[at:]), Counter: r.Uint64() >> r.IntN(64)}
-			}
-			out := make([]Chaining, n+1)
-			h.SumChunks(chunks, out)
-			for i, c := range chunks {
-				cv := refChunk(refWords(testKey()), c.Data[:], c.Counter, refKeyed, 0)
-				if want := chainingOf(&cv); out[i] != want {
-					t.Fatalf("chunk %d of %d, counter %d: %x, want %x", i, n, c.Counter, out[i], want)
-				}
-			}
-			if out[n] != (Chaining{}) {
-				t.Fatal("a value beyond the chunks was written")
-			}
-		}
-	})
-}
-
-// The kernels align their scratch memory themselves and stay in it.
-func TestKernel_Scratch(t *testing.T) {
-	const around = 64
-	chunks := [maxLanes]Chunk{}
-	for i := range chunks {
-		chunks[i].Data = new([ChunkSize]byte)
-	}
-	forKernels(t, func(t *testing.T, h *Hasher) {
-		for _, n := range []int{4, 8, 16, maxLanes} {
-			for shift := range 64 {
-				memory := slices.Repeat([]byte{0xA5}, around+shift+len(kernelScratch{})+around)
-				tmp := (*kernelScratch)(memory[around+shift:])
-				var values [2 * maxLanes]Chaining
-				h.kernel.chunks(&h.words, &chunks, n, tmp, (*[maxLanes]Chaining)(values[:]))
-				h.kernel.parents(&h.words, &values, n, tmp, (*[maxLanes]Chaining)(values[:]), flagParent)
-				clear(tmp[:])
-				if bytes.Count(memory, []byte{0xA5}) != 2*around+shift {
-					t.Fatalf("%d lanes, shift %d: memory beside the scratch memory was written", n, shift)
-				}
-			}
-		}
-	})
-}
-
-// pageChunks lists the chunks of a page.
-func pageChunks(page []byte) (chunks []Chunk) {
-	for at := 0; at < len(page); at += ChunkSize {
-		chunks = append(chunks, Chunk{Data: (*[ChunkSize]byte)(page[at:]), Counter: uint64(at / ChunkSize)})
-	}
-	return chunks
-}
-
-func TestCombine(t *testing.T) {
-	data := randomBytes(seed.Rand(t), 700<<10)
-	forKernels(t, func(t *testing.T, h *Hasher) {
-		for _, perPage := range []int{2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 31, 63, 64, 100, 127, 128, 129, 300} {
-			for _, count := range []int{1, 2, 3, 7, 33, 40} {
-				count = min(count, len(data)/ChunkSize/perPage)
-				var chunks []Chunk
-				want := make([]Digest, count)
-				for i := range want {
-					page := data[i*perPage*ChunkSize:][:perPage*ChunkSize]
-					chunks = append(chunks, pageChunks(page)...)
-					sum := theirSum(t, page)
-					want[i] = Digest(sum[:24])
-				}
-				values := make([]Chaining, len(chunks))
-				h.SumChunks(chunks, values)
-				if got := h.Combine(values[:perPage]); got != want[0] {
-					t.Fatalf("%d chunks: Combine = %x, want %x", perPage, got, want[0])
-				}
-				got := make([]Digest, count)
-				h.CombineMany(values, perPage, got) // also sees whether Combine changed the values
-				for i := range want {
-					if got[i] != want[i] {
-						t.Fatalf("page %d of %d, %d chunks: CombineMany gives %x, want %x", i, count, perPage, got[i], want[i])
-					}
-				}
-			}
-		}
-	})
-}
-
-func TestCombine_BadCallers(t *testing.T) {
-	h := NewHasher(testKey())
-	for name, fn := range map[string]func(){
-		"SumChunks, short out":    func() { h.SumChunks(make([]Chunk, 2), make([]Chaining, 1)) },
-		"Combine, one":            func() { h.Combine(make([]Chaining, 1)) },
-		"CombineMany, one":        func() { h.CombineMany(make([]Chaining, 2), 1, make([]Digest, 2)) },
-		"CombineMany, one beyond": func() { h.CombineMany(make([]Chaining, 9), 4, make([]Digest, 2)) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			defer func() {
-				if recover() == nil {
-					t.Error("no panic")
-				}
-			}()
-			fn()
-		})
-	}
 }
 
 // FuzzSumMany hashes pages cut from the input; each two bytes of cuts are a

@@ -1,3 +1,5 @@
+//go:build !purego
+
 package arch
 
 import "math/bits"
@@ -12,29 +14,23 @@ const waveChunks = 128
 type work struct {
 	// Kernels read and write whole vectors of lanes, so there is room
 	// behind what is in use.
-	values [waveChunks + 2*maxLanes]Chaining
-	stack  [maxStack + 2*maxLanes]Chaining
-	part   [maxLanes]Chaining // results of a kernel whose lanes are not all in use
+	values [waveChunks + 2*maxLanes]chaining
+	stack  [maxStack + 2*maxLanes]chaining
+	part   [maxLanes]chaining // results of a kernel whose lanes are not all in use
 	tmp    kernelScratch
-	other  *other // nil until it is needed
+	other  other // for lengths that the kernels do not serve
 }
 
 // maxStack bounds the complete subtrees, no two of one size, that stand side
 // by side in a tree, with one on top of them.
 const maxStack = 64
 
-// source is where the values of a page's chunks come from.
-type source struct {
-	data   []byte     // nil if the values are known
-	values []Chaining // of all chunks
-}
-
 // served returns how many chunks data has if the kernel hashes it, or 0.
 func (h *Hasher) served(data []byte) int {
-	if h.kernel == portable || len(data) < 2*ChunkSize || len(data)%ChunkSize != 0 {
+	if h.kernel == portable || len(data) < 2*chunkSize || len(data)%chunkSize != 0 {
 		return 0
 	}
-	return len(data) / ChunkSize
+	return len(data) / chunkSize
 }
 
 // sumPages sets out[i] to the digest of pages[i].
@@ -50,7 +46,7 @@ func (h *Hasher) sumPages(w *work, pages [][]byte, out []Digest) {
 			end++
 		}
 		if end == i {
-			sum := h.sum32(w, pages[i])
+			sum := h.sum(w, pages[i])
 			out[i] = Digest(sum[:len(Digest{})])
 			i++
 			continue
@@ -74,7 +70,7 @@ func (h *Hasher) wave(w *work, pages [][]byte, out []Digest) {
 		for n < len(pages) && len(pages[n]) == len(pages[0]) {
 			n++
 		}
-		perPage := len(pages[0]) / ChunkSize
+		perPage := len(pages[0]) / chunkSize
 		h.roots(w, values, perPage, out[:n])
 		values, pages, out = values[n*perPage:], pages[n:], out[n:]
 	}
@@ -85,15 +81,15 @@ func (h *Hasher) wave(w *work, pages [][]byte, out []Digest) {
 type lanes struct {
 	h    *Hasher
 	w    *work
-	in   [maxLanes]Chunk
+	in   [maxLanes]chunk
 	n    int // chunks in lanes
 	done int // values in w
 }
 
 // add takes all chunks of data, the first of which has the given counter.
 func (l *lanes) add(data []byte, counter uint64) {
-	for ; len(data) >= ChunkSize; data = data[ChunkSize:] {
-		l.in[l.n] = Chunk{Data: (*[ChunkSize]byte)(data), Counter: counter}
+	for ; len(data) >= chunkSize; data = data[chunkSize:] {
+		l.in[l.n] = chunk{data: (*[chunkSize]byte)(data), counter: counter}
 		counter++
 		if l.n++; l.n == maxLanes {
 			l.flush()
@@ -106,7 +102,7 @@ func (l *lanes) flush() {
 	if l.n == 0 {
 		return
 	}
-	l.h.kernel.chunks(&l.h.words, &l.in, l.n, &l.w.tmp, (*[maxLanes]Chaining)(l.w.values[l.done:]))
+	l.h.kernel.chunks(&l.h.words, &l.in, l.n, &l.w.tmp, (*[maxLanes]chaining)(l.w.values[l.done:]))
 	l.done += l.n
 	l.n = 0
 }
@@ -114,7 +110,7 @@ func (l *lanes) flush() {
 // roots sets out to the digests of pages that have perPage chunks each, two
 // or more, with their values side by side. It uses the values up, and reads
 // what is behind them.
-func (h *Hasher) roots(w *work, values []Chaining, perPage int, out []Digest) {
+func (h *Hasher) roots(w *work, values []chaining, perPage int, out []Digest) {
 	pairs := len(out) * perPage / 2
 	for ; perPage%2 == 0 && perPage > 2; perPage /= 2 {
 		h.parents(w, values, pairs, 0)
@@ -133,12 +129,20 @@ func (h *Hasher) roots(w *work, values []Chaining, perPage int, out []Digest) {
 	}
 }
 
-// root returns all of the digest of a page of n chunks, two or more. A page
+// sum returns the whole digest of data.
+func (h *Hasher) sum(w *work, data []byte) [32]byte {
+	if n := h.served(data); n > 0 {
+		return h.root(w, data, n)
+	}
+	return w.other.sum(h, data)
+}
+
+// root returns the whole digest of a page of n chunks, two or more. A page
 // of many is hashed piece by piece; the values of complete subtrees wait on
 // a stack until it is known that they are not the root's children.
-func (h *Hasher) root(w *work, from source, n int) Chaining {
+func (h *Hasher) root(w *work, data []byte, n int) chaining {
 	if n <= waveChunks {
-		h.fill(w, from, 0, n)
+		h.fill(w, data, 0, n)
 		h.reduce(w, w.values[:], n, flagRoot)
 		return w.values[0]
 	}
@@ -148,7 +152,7 @@ func (h *Hasher) root(w *work, from source, n int) Chaining {
 			h.parents(w, w.stack[depth-2:], 1, 0)
 		}
 		count := min(n-first, waveChunks)
-		h.fill(w, from, first, count)
+		h.fill(w, data, first, count)
 		h.reduce(w, w.values[:], count, 0)
 		w.stack[depth] = w.values[0]
 		depth++
@@ -161,13 +165,9 @@ func (h *Hasher) root(w *work, from source, n int) Chaining {
 }
 
 // fill sets w.values to the values of count chunks from the first on.
-func (h *Hasher) fill(w *work, from source, first, count int) {
-	if from.data == nil {
-		copy(w.values[:], from.values[first:first+count])
-		return
-	}
+func (h *Hasher) fill(w *work, data []byte, first, count int) {
 	l := lanes{h: h, w: w}
-	l.add(from.data[first*ChunkSize:(first+count)*ChunkSize], uint64(first))
+	l.add(data[first*chunkSize:(first+count)*chunkSize], uint64(first))
 	l.flush()
 }
 
@@ -177,7 +177,7 @@ func (h *Hasher) fill(w *work, from source, first, count int) {
 // Joining neighbours level by level, and taking one that is left over to the
 // next level, gives the shape that BLAKE3 asks for: every left subtree is
 // complete, and as large as possible.
-func (h *Hasher) reduce(w *work, values []Chaining, n int, top uint32) {
+func (h *Hasher) reduce(w *work, values []chaining, n int, top uint32) {
 	for ; n > 2; n = n/2 + n%2 {
 		h.parents(w, values, n/2, 0)
 		if n%2 == 1 {
@@ -192,13 +192,13 @@ func (h *Hasher) reduce(w *work, values []Chaining, n int, top uint32) {
 // parents joins pairs of values: values[i] becomes the parent of values[2*i]
 // and values[2*i+1], for each of the first n pairs. Flags are added to the
 // parents'.
-func (h *Hasher) parents(w *work, values []Chaining, n int, flags uint32) {
+func (h *Hasher) parents(w *work, values []chaining, n int, flags uint32) {
 	flags |= flagParent | flagKeyed
 	for done := 0; done < n; done += maxLanes {
 		count := min(n-done, maxLanes)
-		in := (*[2 * maxLanes]Chaining)(values[2*done:])
+		in := (*[2 * maxLanes]chaining)(values[2*done:])
 		if count == maxLanes {
-			h.kernel.parents(&h.words, in, count, &w.tmp, (*[maxLanes]Chaining)(values[done:]), flags)
+			h.kernel.parents(&h.words, in, count, &w.tmp, (*[maxLanes]chaining)(values[done:]), flags)
 			continue
 		}
 		// What is behind the results belongs to others.
