@@ -33,8 +33,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
-bench: ## run all benchmarks
-	go test -run xxx -bench . -benchmem ./...
+bench: ## run all benchmarks and log the latency budget; docs/PERFORMANCE.md
+	go test -timeout=0 -run '^$$' -bench . -benchmem ./...
+	go test -count=1 -run '^TestBudget$$' -v ./bench
 
 chaos: ## crash, kill and stress the engine: STATES crash states, ROUNDS kills, OPS operations
 	go test -count=1 -run '^TestKill$$' . -kill.rounds=$(ROUNDS)

@@ -34,9 +34,6 @@ type part struct {
 // TestBudget measures percentiles and reports them beside the budget. Machines
 // are noisy: it asserts them with -bench.budget only.
 func TestBudget(t *testing.T) {
-	if testing.Short() {
-		*budgetTime /= 10
-	}
 	s := loaded(t, lightning.DefaultPageSize)
 	parts := []part{
 		{name: "get, a View each", times: repeat(t, viewGet(s, newPicker(1)))},

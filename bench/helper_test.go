@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/fsync"
@@ -18,6 +19,16 @@ var (
 	bucket    = []byte("bench")
 	value     = make([]byte, 100)
 )
+
+// TestMain makes the tests do less if they are to be short.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		*keyCount = min(*keyCount, 10_000)
+		*budgetTime = min(*budgetTime, 100*time.Millisecond)
+	}
+	m.Run()
+}
 
 // batchSize is the number of puts in a transaction of a load.
 const batchSize = 1000
