@@ -69,8 +69,12 @@ type Writer interface {
 // Appender is a Writer that is quicker when the keys ascend and lie behind all
 // that the database holds.
 type Appender interface {
-	Append(key, value []byte) error
+	Append(fill Fill) error
 }
+
+// Fill hands entries to put until there are no more or put fails, and returns its
+// error.
+type Fill func(put func(key, value []byte) error) error
 
 // Session reads, in one goroutine. What it hands to a use function is valid
 // until that function returns.

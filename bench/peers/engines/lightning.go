@@ -39,7 +39,16 @@ func openLightning(dir string, o Options) (DB, error) {
 }
 
 func (db lightningDB) Update(fn func(Writer) error) error {
-	return db.DB.Update(func(tx *lightning.Tx) error { return fn(tx.Bucket(bucketName)) })
+	return db.DB.Update(func(tx *lightning.Tx) error { return fn(lightningWriter{tx.Bucket(bucketName)}) })
+}
+
+type lightningWriter struct {
+	*lightning.Bucket
+}
+
+func (w lightningWriter) Append(fill Fill) error {
+	_, err := w.Load(fill)
+	return err
 }
 
 func (db lightningDB) NewSession() (Session, error) {

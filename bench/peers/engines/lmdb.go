@@ -63,8 +63,8 @@ type lmdbWriter struct {
 
 func (w lmdbWriter) Put(key, value []byte) error { return w.txn.Put(w.dbi, key, value, 0) }
 
-func (w lmdbWriter) Append(key, value []byte) error {
-	return w.txn.Put(w.dbi, key, value, lmdb.Append)
+func (w lmdbWriter) Append(fill Fill) error {
+	return fill(func(key, value []byte) error { return w.txn.Put(w.dbi, key, value, lmdb.Append) })
 }
 
 func (w lmdbWriter) Delete(key []byte) error {

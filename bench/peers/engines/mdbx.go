@@ -66,8 +66,8 @@ type mdbxWriter struct {
 
 func (w mdbxWriter) Put(key, value []byte) error { return w.txn.Put(w.dbi, key, value, 0) }
 
-func (w mdbxWriter) Append(key, value []byte) error {
-	return w.txn.Put(w.dbi, key, value, mdbx.Append)
+func (w mdbxWriter) Append(fill Fill) error {
+	return fill(func(key, value []byte) error { return w.txn.Put(w.dbi, key, value, mdbx.Append) })
 }
 
 func (w mdbxWriter) Delete(key []byte) error {

@@ -45,11 +45,14 @@ func (c *Cell) build() error {
 	})
 }
 
-func put(w engines.Writer, key, value []byte) error { return w.Put(key, value) }
+// wayIn is a way to put the entries that fill hands out.
+type wayIn func(w engines.Writer, fill engines.Fill) error
+
+func put(w engines.Writer, fill engines.Fill) error { return fill(w.Put) }
 
 // load puts all keys in batches, in the order p or ascending, and returns the
 // time without that of making the keys.
-func (c *Cell) load(db engines.DB, p *permutation, size int, put func(w engines.Writer, key, value []byte) error) (tally, error) {
+func (c *Cell) load(db engines.DB, p *permutation, size int, put wayIn) (tally, error) {
 	var watch stopwatch
 	began := mallocs()
 	for from := 0; from < c.Keys; from += chunk {
@@ -69,15 +72,17 @@ func (c *Cell) load(db engines.DB, p *permutation, size int, put func(w engines.
 }
 
 // putBatches puts the keys, batchSize in a transaction.
-func (c *Cell) putBatches(db engines.DB, keys keyList, size int, put func(w engines.Writer, key, value []byte) error) error {
+func (c *Cell) putBatches(db engines.DB, keys keyList, size int, put wayIn) error {
 	for from := 0; from < keys.len(); from += batchSize {
 		err := db.Update(func(w engines.Writer) error {
-			for i := from; i < min(from+batchSize, keys.len()); i++ {
-				if err := put(w, keys.at(i), c.values.value(i, size)); err != nil {
-					return err
+			return put(w, func(put func(key, value []byte) error) error {
+				for i := from; i < min(from+batchSize, keys.len()); i++ {
+					if err := put(keys.at(i), c.values.value(i, size)); err != nil {
+						return err
+					}
 				}
-			}
-			return nil
+				return nil
+			})
 		})
 		if err != nil {
 			return err

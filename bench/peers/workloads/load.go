@@ -20,8 +20,8 @@ var loadWorkloads = []Workload{
 	},
 	{
 		Name: "load-append", Title: "Load in ascending order with the engine's own way to append, batches of 1,000, no sync",
-		Metrics: loadMetrics, Run: func(c *Cell) (Metrics, error) { return c.measureLoad(nil, appendEntry) },
-		Only: func(engine string) bool { return engine == "lmdb" || engine == "mdbx" },
+		Metrics: loadMetrics, Run: func(c *Cell) (Metrics, error) { return c.measureLoad(nil, appendAll) },
+		Only: func(engine string) bool { return engine == "lightning" || engine == "lmdb" || engine == "mdbx" },
 	},
 	{
 		Name: "load-random", Title: "Load in random order, batches of 1,000, no sync",
@@ -40,16 +40,16 @@ var loadWorkloads = []Workload{
 	},
 }
 
-func appendEntry(w engines.Writer, key, value []byte) error {
+func appendAll(w engines.Writer, fill engines.Fill) error {
 	a, ok := w.(engines.Appender)
 	if !ok {
 		return fmt.Errorf("%T cannot append", w)
 	}
-	return a.Append(key, value)
+	return a.Append(fill)
 }
 
 // measureLoad loads an empty database.
-func (c *Cell) measureLoad(p *permutation, put func(w engines.Writer, key, value []byte) error) (m Metrics, err error) {
+func (c *Cell) measureLoad(p *permutation, put wayIn) (m Metrics, err error) {
 	return m, c.withDB(engines.Options{}, func(db engines.DB) error {
 		t, err := c.load(db, p, ValueSize, put)
 		if err != nil {
