@@ -273,7 +273,7 @@ func (f *flush) hash(nodes []*node) {
 		if n.isPage() {
 			// A copy: the next writer may be reading the node.
 			image = f.image()
-			copy(image, n.buf)
+			n.img().CopyTo(image)
 			n.resolve(image)
 		}
 		page.Stamp(image, n.ref.ID, f.tx)

@@ -90,6 +90,25 @@ func (n Node) pack(scratch []byte) {
 	n.AppendFrom(src, 0, src.Count())
 }
 
+// CopyTo writes the node to dst, as long as n, with its cells in the order of
+// their keys and without garbage: walks over the page then read its memory in order,
+// and what was deleted is gone from it.
+func (n Node) CopyTo(dst Node) {
+	count := n.Count()
+	at := len(n) - (n.Used() - slotsAt - count*slotSize)
+	slotsEnd := slotsAt + count*slotSize
+	copy(dst, n[:slotsEnd])
+	clear(dst[slotsEnd:at])
+	le.PutUint32(dst[offHeap:], uint32(at))
+	le.PutUint32(dst[offGarbage:], 0)
+	for i := range count {
+		from := n.offset(i)
+		size := copy(dst[at:], n[from:n.Cell(i).end])
+		le.PutUint16(dst[slotsAt+i*slotSize+headBytes:], uint16(at))
+		at += size
+	}
+}
+
 // AppendFrom appends cells [from, to) of src, which fit and are greater than
 // what n holds, and gives n its longest prefix. src must not overlap n.
 func (n Node) AppendFrom(src Node, from, to int) {
