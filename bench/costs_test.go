@@ -33,6 +33,12 @@ func BenchmarkCost(b *testing.B) {
 			measure(b, func() error { return d.writeSynced(pages * pageSize) })
 		})
 	}
+	for _, pages := range []int{5, 64} {
+		b.Run(fmt.Sprintf("of=scattered-pwrite+fdatasync/bytes=%d", pages*pageSize), func(b *testing.B) {
+			d := newDevice(b)
+			measure(b, func() error { return d.scatterSynced(pages, pageSize) })
+		})
+	}
 	for _, stride := range []int{pageSize, 64 << 10} {
 		b.Run(fmt.Sprintf("of=first-touch/stride=%d", stride), func(b *testing.B) {
 			costOfFaults(b, pageSize, stride)

@@ -200,3 +200,17 @@ func (d *device) writeSynced(n int) error {
 	}
 	return d.file.Sync(fsync.OpSync)
 }
+
+// scatterSynced writes pages that lie apart from each other, with one fdatasync.
+func (d *device) scatterSynced(pages, pageSize int) error {
+	if len(d.buf) < pageSize {
+		d.buf = make([]byte, pageSize)
+	}
+	for range pages {
+		d.at = (d.at + 509*int64(pageSize)) % deviceBytes // odd, so that it comes to every page
+		if err := d.file.WriteAtv(fsync.OpPageWrite, [][]byte{d.buf[:pageSize]}, d.at); err != nil {
+			return err
+		}
+	}
+	return d.file.Sync(fsync.OpSync)
+}
