@@ -1,7 +1,6 @@
 package lightning
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"runtime/debug"
@@ -312,7 +311,6 @@ func (f *flush) drain() error {
 	db := f.db
 	slices.SortFunc(f.queue, func(a, b pageWrite) int { return cmp.Compare(a.id, b.id) })
 	for i := 0; i < len(f.queue); {
-		from := i
 		start := f.queue[i].id
 		next := start
 		f.bufs = f.bufs[:0]
@@ -330,9 +328,6 @@ func (f *flush) drain() error {
 			return fmt.Errorf("write pages %d to %d: %w", start, next-1, err)
 		}
 		f.g.writes++
-		for _, w := range f.queue[from:i] {
-			f.confirm(w)
-		}
 	}
 	f.queue = f.queue[:0]
 	f.used = 0
@@ -342,21 +337,6 @@ func (f *flush) drain() error {
 // follows reports whether b is the memory behind a, in one array.
 func follows(a, b []byte) bool {
 	return cap(a) > len(a) && &a[:len(a)+1][len(a)] == &b[0]
-}
-
-// confirm marks a page of a tree as verified if the map shows the bytes that
-// were just hashed. Comparing them costs a small part of hashing them again,
-// which the next transaction on the same path would have to do. Pages that are new in
-// the file are left out: touching the map there costs a page fault, more than
-// the digest, and of those that a large load writes few are read soon.
-func (f *flush) confirm(w pageWrite) {
-	db := f.db
-	if t := page.TypeOf(w.buf); t != page.TypeLeaf && t != page.TypeBranch || uint64(w.id) >= db.endPages.Load() {
-		return
-	}
-	if b, ok := db.data.At(db.offset(w.id), db.pageSize); ok && bytes.Equal(b, w.buf) {
-		db.verified.set(w.id)
-	}
 }
 
 // writeMeta writes the meta page into the slot that does not hold the durable
