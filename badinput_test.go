@@ -200,10 +200,8 @@ func TestBadInput_NotRegular(t *testing.T) {
 		t.Fatal(err)
 	}
 	sock := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", sock)
-	if errors.Is(err, syscall.EINVAL) {
-		t.Skipf("the path of the temporary directory is too long for a socket: %v", err)
-	}
+	t.Chdir(dir) // the path of a socket may have some 100 bytes
+	l, err := net.Listen("unix", "s")
 	if err != nil {
 		t.Fatal(err)
 	}

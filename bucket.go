@@ -110,29 +110,26 @@ func (b *Bucket) Put(key, value []byte) (err error) {
 	if err := checkPair(key, value); err != nil {
 		return err
 	}
-	if e := &b.tx.edge; e.serves(b) && e.isBehind(key) {
-		if err := e.append(key, value); err != nil {
+	e := &b.tx.edge
+	behind := e.serves(b) && e.isBehind(key)
+	if !behind {
+		path, found, err := b.tree.seek(b.tx.path[:0], key)
+		if err != nil {
 			return b.tx.fail(err)
 		}
-		return nil
+		b.tx.path = path
+		if found && isBucket(path) {
+			return ErrIncompatibleValue
+		}
+		if behind, err = e.take(b, path); err != nil {
+			return b.tx.fail(err)
+		}
+		if !behind {
+			b.tree.fill = b.FillPercent
+			return b.tx.fail(b.tree.put(path, found, key, value))
+		}
 	}
-	path, found, err := b.tree.seek(b.tx.path[:0], key)
-	if err != nil {
-		return b.tx.fail(err)
-	}
-	b.tx.path = path
-	if found && isBucket(path) {
-		return ErrIncompatibleValue
-	}
-	behind := atEnd(path)
-	b.tree.fill = b.FillPercent
-	if err := b.tree.put(path, found, key, value); err != nil {
-		return b.tx.fail(err)
-	}
-	if behind {
-		b.tx.edge.follow(b, path)
-	}
-	return nil
+	return b.tx.fail(e.append(key, value))
 }
 
 // checkPair says why key and value cannot be stored, or nil.

@@ -120,8 +120,8 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	}
 	g.freed = append(g.freed, tx.freed...)
 	g.pages += pages
-	t := tx.root().tree
-	g.tip = state{id: tx.id, root: t.root, count: t.count, sequence: tx.root().sequence}
+	top := tx.root()
+	g.tip = state{id: tx.id, root: top.tree.root, count: top.tree.count, sequence: top.sequence}
 	db.tip = g.tip
 	return g, nil
 }

@@ -85,7 +85,7 @@ func (c *Cursor) Next() (key, value []byte) {
 	if w := &c.window; w.next < w.end && c.gen == c.bucket.tree.gen && c.bucket.usable() {
 		s := w.spots[w.next%uint8(len(w.spots))]
 		w.next++
-		return w.leaf.Entry(s)
+		return w.leaf.KeyOf(s), w.leaf.ValueOf(s)
 	}
 	return c.nextWindow()
 }
@@ -100,7 +100,8 @@ func (c *Cursor) nextWindow() (key, value []byte) {
 	ok, err := c.next()
 	if ok && err == nil && c.look() {
 		c.state = cursorOn
-		return c.window.leaf.Entry(c.window.spots[0])
+		s := c.window.spots[0]
+		return c.window.leaf.KeyOf(s), c.window.leaf.ValueOf(s)
 	}
 	return c.result(ok, err)
 }
@@ -127,7 +128,7 @@ func (c *Cursor) catchUp() {
 	w := &c.window
 	if w.end > 0 {
 		c.path[len(c.path)-1].i += int(w.next) - 1
-		c.key, _ = w.leaf.Entry(w.spots[w.next-1])
+		c.key = w.leaf.KeyOf(w.spots[w.next-1])
 	}
 	w.end = 0
 }

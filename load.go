@@ -11,10 +11,10 @@ import (
 var errLoadOver = errors.New("put called after Load returned")
 
 // Load stores the pairs that fill hands to put, whose keys ascend strictly, and
-// returns how many. It does what Put does for each of them, faster: keys behind
-// the bucket's last are appended to its pages from left to right, without a
-// descent or an allocation a key. A key that is not behind the last takes the way
-// of Put, and replaces the value of a key that exists.
+// returns how many. It is Put for each of them, and holds them to their order:
+// keys behind the bucket's last are appended to its pages from left to right,
+// without a descent or an allocation a key, as long as no other bucket is put
+// into in between. A key that exists gets the new value.
 //
 // Pages are filled to the last byte, or as Bucket.FillPercent says if it is not
 // DefaultFillPercent. The last page is filled up by the next Load, in this
@@ -35,7 +35,7 @@ func (b *Bucket) Load(fill func(put func(key, value []byte) error) error) (n int
 	if err := b.mutable(); err != nil {
 		return 0, err
 	}
-	l := &loading{b: b, edge: edge{tree: &b.tree}}
+	l := &loading{b: b}
 	defer func() { n, l.err = l.n, errLoadOver }()
 	if err := fill(l.put); err != nil {
 		return l.n, err
@@ -46,10 +46,8 @@ func (b *Bucket) Load(fill func(put func(key, value []byte) error) error) (n int
 // loading is a Load in progress.
 type loading struct {
 	b    *Bucket
-	edge edge
 	n    int    // pairs stored
 	last []byte // key stored last, if any
-	path []step // storage for one descent
 	err  error  // why no more pairs are taken
 }
 
@@ -63,56 +61,16 @@ func (l *loading) put(key, value []byte) error {
 }
 
 func (l *loading) store(key, value []byte) error {
-	b := l.b
-	if err := b.mutable(); err != nil {
-		return err
-	}
 	if err := checkPair(key, value); err != nil {
 		return err
 	}
 	if l.n > 0 && bytes.Compare(key, l.last) <= 0 {
 		return fmt.Errorf("%w: %.64q is not greater than %.64q", ErrNotSorted, key, l.last)
 	}
-	onEdge := l.edge.holds()
-	if !onEdge {
-		var err error
-		if onEdge, err = l.descend(key, value); err != nil {
-			return err
-		}
-	}
-	if onEdge {
-		if err := l.edge.append(key, value); err != nil {
-			return b.tx.fail(err)
-		}
+	if err := l.b.Put(key, value); err != nil {
+		return err
 	}
 	l.last = append(l.last[:0], key...)
 	l.n++
 	return nil
-}
-
-// descend looks for key. If it belongs behind the last key the edge is taken and
-// descend returns true; else it puts the pair where it belongs.
-func (l *loading) descend(key, value []byte) (bool, error) {
-	b := l.b
-	path, found, err := b.tree.seek(l.path[:0], key)
-	if err != nil {
-		return false, b.tx.fail(err)
-	}
-	l.path = path
-	if found && isBucket(path) {
-		return false, ErrIncompatibleValue
-	}
-	onEdge, err := l.edge.take(path)
-	if err != nil {
-		return false, b.tx.fail(err)
-	}
-	if onEdge {
-		l.edge.setFill(b.FillPercent)
-		return true, nil
-	}
-	b.tree.fill = b.FillPercent
-	if err := b.tree.put(path, found, key, value); err != nil {
-		return false, b.tx.fail(err)
-	}
-	return false, nil
 }

@@ -488,6 +488,33 @@ func TestBucket_Load_Nested(t *testing.T) {
 
 // The memory that a load takes does not depend on the number of keys, but for the
 // pages.
+
+// Of a long key the leaf knows the first bytes only: a key that begins with them
+// may belong before it.
+func TestBucket_Put_BehindALongKey(t *testing.T) {
+	known, tail := strings.Repeat("k", 64), strings.Repeat("-", 600)
+	want := map[string]string{}
+	db, _ := costDB(t, 0)
+	if err := db.Update(func(tx *lightning.Tx) error {
+		b, err := tx.CreateBucket([]byte("b"))
+		for _, k := range []string{"a", known + "m" + tail, known + "a" + tail, known + "b", known + "z" + tail, known, known + "n"} {
+			want[k] = k[len(k)-1:]
+			if err == nil {
+				err = b.Put([]byte(k), []byte(want[k]))
+			}
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.View(func(tx *lightning.Tx) error {
+		wantPairs(t, tx.Bucket([]byte("b")), want)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestBucket_Load_Allocations(t *testing.T) {
 	db := openDB(t, nil)
 	tx := mustBegin(t, db, true)

@@ -32,49 +32,24 @@ func (e *edge) setFill(fill float64) {
 	e.limit = page.HeaderSize + int(float64(room)*min(max(fill, 0.1), 1))
 }
 
-// holds reports whether the edge is still that of the tree.
-func (e *edge) holds() bool { return len(e.nodes) > 0 && e.gen == e.tree.gen }
-
 // serves reports whether the edge is that of b's tree as it is.
 func (e *edge) serves(b *Bucket) bool {
-	return e.tree == &b.tree && e.holds() && e.fill == b.FillPercent
+	return e.tree == &b.tree && e.gen == b.tree.gen && e.fill == b.FillPercent
 }
 
-// isBehind reports whether key is behind the last key of the tree, as far as the leaf itself
-// can tell.
+// isBehind reports whether key is behind the last key of the tree, as far as the
+// leaf itself can tell.
 func (e *edge) isBehind(key []byte) bool {
 	img := e.nodes[0].img()
 	c := img.Cell(img.Count() - 1)
-	return !c.IsLong() && bytes.Compare(key, c.Known()) > 0
+	known := c.Known()
+	return bytes.Compare(key, known) > 0 && !(c.IsLong() && bytes.HasPrefix(key, known))
 }
 
-// atEnd reports whether path, which seek returned, ends behind the last key of a
-// tree that is not empty.
-func atEnd(path []step) bool {
-	last := len(path) - 1
-	return last >= 0 && path[last].i == path[last].img.Count() && rightmost(path[:last])
-}
-
-// follow makes the edge that of b's tree after a put at the end of path, unless
-// the put has split the leaf.
-func (e *edge) follow(b *Bucket, path []step) {
-	last := len(path) - 1
-	if path[last].n.img().Count() != path[last].i+1 {
-		e.tree = nil
-		return
-	}
-	e.tree, e.gen, e.nodes = &b.tree, b.tree.gen, e.nodes[:0]
-	for ; last >= 0; last-- {
-		e.nodes = append(e.nodes, path[last].n)
-	}
-	e.setFill(b.FillPercent)
-}
-
-// take makes the edge that of the tree if path, which seek returned, ends behind
+// take makes the edge that of b's tree if path, which seek returned, ends behind
 // the last key; else it returns false and changes nothing.
-func (e *edge) take(path []step) (bool, error) {
-	t := e.tree
-	e.nodes = e.nodes[:0]
+func (e *edge) take(b *Bucket, path []step) (bool, error) {
+	t := &b.tree
 	if len(path) == 0 {
 		n := t.tx.newNode(0)
 		t.root = handle{n: n}
@@ -87,10 +62,12 @@ func (e *edge) take(path []step) (bool, error) {
 	if err := t.own(path); err != nil {
 		return false, err
 	}
+	e.nodes = e.nodes[:0]
 	for ; last >= 0; last-- {
 		e.nodes = append(e.nodes, path[last].n)
 	}
-	e.gen = t.gen
+	e.tree, e.gen = t, t.gen
+	e.setFill(b.FillPercent)
 	return true, nil
 }
 

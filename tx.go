@@ -207,7 +207,11 @@ func (tx *Tx) Err() error {
 // fail records err as the transaction's failure, if it is the first, and
 // returns it.
 func (tx *Tx) fail(err error) error {
-	if err != nil && tx.failure.CompareAndSwap(nil, &err) {
+	if err == nil {
+		return nil
+	}
+	first := err // a copy, so that only failures allocate
+	if tx.failure.CompareAndSwap(nil, &first) {
 		tx.db.noteFailure(err)
 	}
 	return err

@@ -136,24 +136,6 @@ func TestHasher_Concurrent(t *testing.T) {
 	wg.Wait()
 }
 
-func TestHasher_NoAllocation(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes pools forget")
-	}
-	h := NewHasher(testKey())
-	data := pattern(16384)
-	pages, out := [][]byte{data, data[1:], data}, make([]Digest, 3)
-	for name, fn := range map[string]func(){
-		"Sum":     func() { h.Sum(data) },
-		"Sum32":   func() { h.Sum32(data) },
-		"SumMany": func() { h.SumMany(pages, out) },
-	} {
-		if n := testing.AllocsPerRun(200, fn); n != 0 {
-			t.Errorf("%s: %v allocations per call, want 0", name, n)
-		}
-	}
-}
-
 // forKernelsBench runs fn for every kernel and, as "package", for the BLAKE3
 // package.
 func forKernelsBench(b *testing.B, fn func(b *testing.B, h *Hasher)) {

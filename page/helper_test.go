@@ -187,6 +187,30 @@ func checkNode(t testing.TB, n Node, model []entry) {
 		t.Fatalf("Validate: %v", err)
 	}
 	checkCells(t, n, model, len(n))
+	checkCopy(t, n, model)
+}
+
+// checkCopy wants a copy of n with the cells in the order of their keys at its end,
+// and nothing but zeros before.
+func checkCopy(t testing.TB, n Node, model []entry) {
+	t.Helper()
+	c := Node(bytes.Repeat([]byte{0xA5}, len(n)))
+	n.CopyTo(c)
+	if err := Validate(c); err != nil {
+		t.Fatalf("copy: %v", err)
+	}
+	checkCells(t, c, model, len(n))
+	var cells []byte
+	for _, e := range model {
+		cells = append(cells, e.cell...)
+	}
+	if !bytes.HasSuffix(c, cells) || c.garbage() != 0 {
+		t.Fatalf("the cells of the copy are not in order, or it has %d bytes of garbage", c.garbage())
+	}
+	free := c[slotsAt+len(model)*slotSize : len(c)-len(cells)]
+	if !bytes.Equal(free, make([]byte, len(free))) {
+		t.Fatal("the copy has bytes of deleted cells")
+	}
 }
 
 func checkCells(t testing.TB, n Node, model []entry, size int) {

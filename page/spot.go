@@ -26,11 +26,16 @@ func (n Node) Spots(i int, out []Spot) int {
 	return len(out)
 }
 
-// Entry returns the key and value at a spot of the leaf. It reads no byte of
-// the page.
-func (n Node) Entry(s Spot) (key, value []byte) {
+// KeyOf returns the key at a spot of the leaf. It reads no byte of the page.
+func (n Node) KeyOf(s Spot) []byte {
 	at := int(s.at)
-	mid := at + int(s.keyLen)
-	end := mid + int(s.valueLen)
-	return n[at:mid:mid], n[mid:end:end]
+	end := at + int(s.keyLen)
+	return n[at:end:end]
+}
+
+// ValueOf returns the value at a spot of the leaf. It reads no byte of the page.
+func (n Node) ValueOf(s Spot) []byte {
+	at := int(s.at) + int(s.keyLen)
+	end := at + int(s.valueLen)
+	return n[at:end:end]
 }
