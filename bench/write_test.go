@@ -10,12 +10,17 @@ import (
 // BenchmarkLoad measures the load of an empty database in batches, without
 // sync. One operation is one load.
 func BenchmarkLoad(b *testing.B) {
-	for _, order := range []struct {
+	for _, way := range []struct {
 		name string
-		key  keyOrder
-	}{{"random", randomKey}, {"sorted", sortedKey}} {
+		load func(tb testing.TB, db *lightning.DB)
+	}{
+		{"order=random/by=put", func(tb testing.TB, db *lightning.DB) { load(tb, db, *keyCount, randomKey, value) }},
+		{"order=sorted/by=put", func(tb testing.TB, db *lightning.DB) { load(tb, db, *keyCount, sortedKey, value) }},
+		{"order=sorted/by=load", func(tb testing.TB, db *lightning.DB) { bulkLoad(tb, db, *keyCount, batchSize) }},
+		{"order=sorted/by=load-at-once", func(tb testing.TB, db *lightning.DB) { bulkLoad(tb, db, *keyCount, *keyCount) }},
+	} {
 		for _, size := range pageSizes {
-			b.Run(fmt.Sprintf("order=%s/page=%d/keys=%d", order.name, size, *keyCount), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/page=%d/keys=%d", way.name, size, *keyCount), func(b *testing.B) {
 				b.ReportAllocs()
 				var db *lightning.DB
 				for b.Loop() {
@@ -27,11 +32,36 @@ func BenchmarkLoad(b *testing.B) {
 					}
 					db = open(b, size)
 					b.StartTimer()
-					load(b, db, *keyCount, order.key, value)
+					way.load(b, db)
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(*keyCount), "ns/key")
 				reportSize(b, db, *keyCount)
 			})
+		}
+	}
+}
+
+// bulkLoad stores n sorted keys by Bucket.Load, a batch in a transaction.
+func bulkLoad(tb testing.TB, db *lightning.DB, n, batch int) {
+	tb.Helper()
+	var k keyBuf
+	for from := 0; from < n; from += batch {
+		if err := db.Update(func(tx *lightning.Tx) error {
+			bk, err := tx.CreateBucketIfNotExists(bucket)
+			if err != nil {
+				return err
+			}
+			_, err = bk.Load(func(put func(key, value []byte) error) error {
+				for i := from; i < min(from+batch, n); i++ {
+					if err := put(sortedKey(&k, i), value); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			return err
+		}); err != nil {
+			tb.Fatal(err)
 		}
 	}
 }
