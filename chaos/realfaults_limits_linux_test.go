@@ -225,9 +225,9 @@ func addressSpace(t *testing.T) uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// With little address space less of it is reserved; with less than the file
-// takes Open says so. When the reservation is used up commits fail as typed,
-// until the database is opened anew.
+// With little address space less of it is reserved, no more than is left for
+// the heap; with less than the file takes Open says so. When the reservation
+// is used up commits fail as typed, until the database is opened anew.
 func TestRealFaults_AddressSpace(t *testing.T) {
 	if !realChild(t, realNeeds{}) {
 		return
@@ -248,9 +248,13 @@ func TestRealFaults_AddressSpace(t *testing.T) {
 		t.Errorf("Open with 8 MiB: %v, want ErrInvalidMapping", err)
 	}
 
-	restore = realLimit(t, syscall.RLIMIT_AS, addressSpace(t)+60<<20)
+	before := addressSpace(t)
+	restore = realLimit(t, syscall.RLIMIT_AS, before+200<<20)
 	d.open()
-	d.sound("60 MiB of address space")
+	if taken := addressSpace(t) - before; taken > 72<<20 {
+		t.Errorf("Open took %d bytes of 200 MiB of address space, want 64 MiB: no more than it leaves", taken)
+	}
+	d.sound("200 MiB of address space")
 	var refused error
 	for i := range 200 {
 		if refused = d.put("data", someValues(fmt.Sprint("more", i), 1, 300_000)); refused != nil {

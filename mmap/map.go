@@ -52,7 +52,8 @@ type Options struct {
 
 	// Reserve is how many bytes of address space to ask for, where the
 	// platform can reserve any; 0 stands for arch.MaxReserve. The kernel
-	// may agree to less, and it is enough that it agrees to the file's size.
+	// may agree to less, and it is enough that it agrees to the file's size;
+	// then no more is taken beyond that than is left for the heap.
 	Reserve int64
 }
 
@@ -111,7 +112,10 @@ func open(f *os.File, fileSize int64, o Options, reserve bool) (*Map, error) {
 }
 
 // mapFirst maps length bytes from offset 0, or fewer, halving until the
-// kernel agrees, but no fewer than need.
+// kernel agrees, but no fewer than need. Where it has to halve there is little
+// address space, and what is left over must hold the growing heap of the
+// process, which dies when it cannot grow: no more is taken than is left, and
+// minLeft is left.
 func mapFirst(f *os.File, length, need int64) (mmapgo.MMap, error) {
 	if length > need {
 		length = max(min(length, maxRegion)&^(granularity-1), need)
@@ -120,16 +124,31 @@ func mapFirst(f *os.File, length, need int64) (mmapgo.MMap, error) {
 	if length == 0 {
 		return nil, nil
 	}
-	for {
+	least := max(need, granularity)
+	for scarce := false; ; scarce = true {
 		b, err := mapRegion(f, 0, length)
-		if err == nil {
-			return b, nil
+		if length <= least {
+			return b, err
 		}
-		if length <= max(need, granularity) {
-			return nil, err
+		if err == nil {
+			if !scarce || isLeft(f, max(length, minLeft)) {
+				return b, nil
+			}
+			if err := b.Unmap(); err != nil {
+				return nil, err
+			}
 		}
 		length = max(length/2&^(granularity-1), need)
 	}
+}
+
+// minLeft is two of the arenas, of 64 MiB, by which Go's heap grows.
+const minLeft = 128 << 20
+
+// isLeft tells whether length more bytes of address space can be mapped.
+func isLeft(f *os.File, length int64) bool {
+	b, err := mapRegion(f, 0, length)
+	return err == nil && b.Unmap() == nil
 }
 
 // mapRegion maps length bytes from off, which is a multiple of granularity.
