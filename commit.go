@@ -219,13 +219,16 @@ func (db *DB) flushPending() {
 }
 
 // reclaim takes back the nodes that have been written. Who begins from now on
-// reads their pages, and what was sealed needs their references only; the
-// transactions that began before have ended, for the caller holds the writer lock and
-// runs none.
+// reads their pages or what recent has of them, and what was sealed needs their
+// references only; the transactions that began before have ended, for the caller holds
+// the writer lock and runs none.
 func (db *DB) reclaim() {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for _, n := range db.retired {
+		if n.isPage() {
+			n.buf = db.recent.keep(n)
+		}
 		db.takeBack(n)
 	}
 	clear(db.retired)

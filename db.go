@@ -84,6 +84,7 @@ type DB struct {
 	writer   writerLock         // lock of the one writable transaction
 	holder   atomic.Pointer[Tx] // the transaction that holds it, nil while it begins and ends
 	storage  *writing           // of the last writable transaction, for the next one; guarded by writer
+	recent   recentPages        // guarded by writer
 	flusher  flushLock          // flush lock: guards the fields below
 	space    *space
 	flushing flush

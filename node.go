@@ -30,6 +30,7 @@ func (n *node) isPage() bool { return page.TypeOf(n.buf) <= page.TypeLeaf }
 // out, see Tx.keep, or have ended with their transaction.
 func (db *DB) takeBack(n *node) {
 	switch {
+	case n.buf == nil:
 	case n.isPage():
 		db.buffers.put(n.buf)
 	case !n.lent:

@@ -318,12 +318,18 @@ func (tx *Tx) scratch() []byte {
 
 // node returns the branch or leaf at r, which must have the given level.
 func (tx *Tx) node(r page.Ref, level int) (page.Node, error) {
-	b, err := tx.db.extent(r, 1)
-	if err != nil {
-		return nil, err
+	var n page.Node
+	if tx.writable && tx.db.trusting() {
+		n = tx.db.recent.get(r)
 	}
-	n := page.Node(b)
-	if t := page.TypeOf(b); t != page.TypeLeaf && t != page.TypeBranch {
+	if n == nil {
+		b, err := tx.db.extent(r, 1)
+		if err != nil {
+			return nil, err
+		}
+		n = page.Node(b)
+	}
+	if t := page.TypeOf(n); t != page.TypeLeaf && t != page.TypeBranch {
 		return nil, tx.db.corrupt(uint64(r.ID), "type is "+t.String()+", want a branch or leaf", nil)
 	}
 	if level != anyLevel && n.Level() != level {

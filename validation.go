@@ -21,6 +21,9 @@ type validation struct {
 	next  []demand         // to be checked in the next round
 	seen  map[page.ID]bool // every page has one parent
 	pages int
+
+	buf  []byte  // what was read last
+	from page.ID // its first page
 }
 
 // demand is an extent that must be as its reference says.
@@ -40,8 +43,16 @@ var (
 	keyTypes   = []page.Type{page.TypeKey}
 )
 
-// readAhead bounds the bytes read at once.
-const readAhead = 1 << 20
+const (
+	// readAhead bounds the bytes read at once.
+	readAhead = 1 << 20
+
+	// readBehind is how many bytes before the only extent of a round are read with
+	// it. A flush puts the pages of a small transaction in a row, each before the
+	// one that refers to it, so what the next rounds want is mostly there, and
+	// none of them waits for the medium.
+	readBehind = 64 << 10
+)
 
 func (v *validation) run() error {
 	m := v.meta
@@ -74,7 +85,7 @@ func (v *validation) want(d demand) {
 // check reads the extents, neighbours together, and checks each.
 func (v *validation) check(round []demand) error {
 	size := v.db.pageSize
-	var buf []byte
+	first := true
 	for _, d := range round {
 		if end := uint64(d.ref.ID) + uint64(d.pages); end > uint64(v.meta.End) {
 			return v.db.corrupt(uint64(d.ref.ID), "reference past the end of the file", nil)
@@ -91,12 +102,12 @@ func (v *validation) check(round []demand) error {
 			n++
 		}
 		start := round[0].ref.ID
-		buf = slices.Grow(buf[:0], pages*size)[:pages*size]
-		if err := v.db.file.ReadMedium(fsync.OpPageRead, buf, v.db.offset(start)); err != nil {
+		at, err := v.read(start, pages, first && n == len(round))
+		if err != nil {
 			// No reason to go back to an older state: the page may be good.
 			return fmt.Errorf("read unproven pages from %d on: %w", start, err)
 		}
-		at := buf
+		first = false
 		for _, d := range round[:n] {
 			if err := v.checkOne(d, at[:d.pages*size]); err != nil {
 				return err
@@ -107,6 +118,34 @@ func (v *validation) check(round []demand) error {
 		round = round[n:]
 	}
 	return nil
+}
+
+// read returns the content of the pages, until the next call. alone tells that the
+// round has no others.
+func (v *validation) read(start page.ID, pages int, alone bool) ([]byte, error) {
+	size := v.db.pageSize
+	if n := len(v.buf) / size; start >= v.from && int(start-v.from)+pages <= n {
+		return v.buf[int(start-v.from)*size:][:pages*size], nil
+	}
+	if behind := min(page.ID(readBehind/size), max(start, firstFreePage)-firstFreePage); alone && behind > 0 {
+		if err := v.fill(start-behind, int(behind)+pages); err == nil {
+			return v.buf[int(behind)*size:], nil
+		}
+		// Whatever is wrong with the neighbours is not asked for.
+	}
+	err := v.fill(start, pages)
+	return v.buf, err
+}
+
+// fill reads pages into buf.
+func (v *validation) fill(start page.ID, pages int) error {
+	n := pages * v.db.pageSize
+	v.from, v.buf = start, slices.Grow(v.buf[:0], n)[:n]
+	err := v.db.file.ReadMedium(fsync.OpPageRead, v.buf, v.db.offset(start))
+	if err != nil {
+		v.buf = v.buf[:0]
+	}
+	return err
 }
 
 func (v *validation) checkOne(d demand, b []byte) error {
