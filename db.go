@@ -61,6 +61,7 @@ type DB struct {
 	base     uintptr // address of the mapping
 	hasher   *arch.Hasher
 	pageSize int
+	found    page.TxID // newest transaction that the file had when it was opened; until that is known, any
 	verify   Verify
 	readOnly bool
 	mode     Durability

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"github.com/lightning-db/lightning/arch"
@@ -65,6 +66,7 @@ func newDB(path string, o *Options) *DB {
 		verify:   o.Verify,
 		readOnly: o.ReadOnly,
 		mode:     o.Durability,
+		found:    math.MaxUint64,
 
 		largeTxPages: cmp.Or(o.LargeTxPages, DefaultLargeTxPages),
 

@@ -455,6 +455,7 @@ func (r *recovery) settleName() error {
 // writers it is durable: it was synced and validated from the medium.
 func (r *recovery) publish() error {
 	db, c := r.db, r.chosen
+	db.found = c.meta.TxID
 	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
 	for i, s := range r.slots {
 		if s.meta != nil {
