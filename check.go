@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -192,30 +193,30 @@ func (c *checker) problem(id page.ID, format string, args ...any) {
 
 // load reads an extent and checks that it is what d demands, and that nobody
 // else has claimed its pages. It returns nil, having reported, if not.
-func (c *checker) load(d demand) []byte {
+func (c *checker) load(d walk.Demand) []byte {
 	if c.stop() {
 		return nil
 	}
-	id := d.ref.ID
-	if id < 2 || uint64(id)+uint64(d.pages) > uint64(c.meta.End) {
-		c.problem(id, "extent of %d pages lies outside the file of %d", d.pages, c.meta.End)
+	id := d.Ref.ID
+	if id < 2 || uint64(id)+uint64(d.Pages) > uint64(c.meta.End) {
+		c.problem(id, "extent of %d pages lies outside the file of %d", d.Pages, c.meta.End)
 		return nil
 	}
-	for i := id; i < id+page.ID(d.pages); i++ {
+	for i := id; i < id+page.ID(d.Pages); i++ {
 		if c.seen[i/64]>>(i%64)&1 != 0 {
 			c.problem(i, "page is referred to twice")
 			return nil
 		}
 		c.seen[i/64] |= 1 << (i % 64)
 	}
-	c.done += int64(d.pages)
+	c.done += int64(d.Pages)
 	if c.config.progress != nil {
 		c.config.progress(c.done, int64(c.meta.End)-2)
 	}
 	var b []byte
 	ok := false
 	c.guard(func() {
-		if b, ok = c.db.data.At(c.db.offset(id), d.pages*c.db.pageSize); !ok {
+		if b, ok = c.db.data.At(c.db.offset(id), d.Pages*c.db.pageSize); !ok {
 			c.problem(id, "extent is not mapped")
 			return
 		}
@@ -236,28 +237,15 @@ func (c *checker) stop() bool {
 	return c.ended
 }
 
-// examine checks digest, header and structure of the extent b.
-func (c *checker) examine(d demand, b []byte) bool {
-	id := d.ref.ID
-	if got := page.Digest(c.db.hasher.Sum(b)); got != d.ref.Digest {
-		c.fail(c.db.corruptDigest(uint64(id), [24]byte(d.ref.Digest), [24]byte(got)))
+// examine checks digest, header and structure of the extent b. Structure is
+// checked at every level: what follows reads the page.
+func (c *checker) examine(d walk.Demand, b []byte) bool {
+	if got := page.Digest(c.db.hasher.Sum(b)); got != d.Ref.Digest {
+		c.fail(c.db.corruptDigest(uint64(d.Ref.ID), [24]byte(d.Ref.Digest), [24]byte(got)))
 		return false
 	}
-	if err := page.MatchHeader(b, d.ref, page.TypeOf(b), d.pages); err != nil {
-		c.problem(id, "header: %v", err)
-		return false
-	}
-	if !slices.Contains(d.types, page.TypeOf(b)) {
-		c.problem(id, "type is %v, want %v", page.TypeOf(b), d.types)
-		return false
-	}
-	// Structure is checked at every level: what follows reads the page.
-	if err := page.Validate(b); err != nil {
-		c.problem(id, "structure: %v", err)
-		return false
-	}
-	if d.level != anyLevel && page.LevelOf(b) != d.level {
-		c.problem(id, "level is %d, want %d: leaves at different depths", page.LevelOf(b), d.level)
+	if err := d.Match(b); err != nil {
+		c.fail(c.db.fault(err))
 		return false
 	}
 	return true
@@ -314,7 +302,7 @@ func (c *checker) bucket(at *place, h page.Bucket, inline page.Node) {
 	case inline != nil:
 		n = uint64(inline.Count())
 	case !h.Root.IsZero():
-		n = c.tree(at, demand{h.Root, 1, treeTypes, anyLevel}, bounds{})
+		n = c.tree(at, walk.Tree(h.Root), bounds{})
 	}
 	if n != h.Count && c.config.level >= CheckLogic && !c.failed {
 		c.problem(h.Root.ID, "bucket %q holds %d keys, its header says %d", at.show(c.config.kv), n, h.Count)
@@ -322,8 +310,8 @@ func (c *checker) bucket(at *place, h page.Bucket, inline page.Node) {
 }
 
 // tree checks the subtree at d and returns its number of keys.
-func (c *checker) tree(in *place, d demand, within bounds) (keys uint64) {
-	if uint64(d.ref.ID) == c.config.from {
+func (c *checker) tree(in *place, d walk.Demand, within bounds) (keys uint64) {
+	if uint64(d.Ref.ID) == c.config.from {
 		c.below++
 		defer func() { c.below-- }()
 	}
@@ -333,7 +321,7 @@ func (c *checker) tree(in *place, d demand, within bounds) (keys uint64) {
 	}
 	n := page.Node(b)
 	if n.Level() >= maxHeight {
-		c.problem(d.ref.ID, "tree of %d levels is taller than any can grow", n.Level()+1)
+		c.problem(d.Ref.ID, "tree of %d levels is taller than any can grow", n.Level()+1)
 		return 0
 	}
 	if n.IsBranch() {
@@ -354,7 +342,7 @@ func (c *checker) branch(in *place, n page.Node, within bounds) (keys uint64) {
 	for i := range n.Count() {
 		for _, at := range n.Refs(i, &buf) {
 			if at.Kind == page.RefChild {
-				keys += c.tree(in, demandFor(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})
+				keys += c.tree(in, walk.Child(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})
 			}
 		}
 	}
@@ -418,7 +406,7 @@ func (c *checker) key(n page.Node, i int) []byte {
 
 // payload checks the extent that at leads to and returns its content.
 func (c *checker) payload(n page.Node, at page.RefAt) []byte {
-	b := c.load(demandFor(n, at, c.db.pageSize))
+	b := c.load(walk.Child(n, at, c.db.pageSize))
 	if b == nil {
 		return nil
 	}
@@ -433,10 +421,10 @@ func (c *checker) payload(n page.Node, at page.RefAt) []byte {
 // spaceMap checks the pages of the map of free pages.
 func (c *checker) spaceMap() {
 	if !c.meta.Space.IsZero() {
-		c.spaceIndex(demand{c.meta.Space, 1, indexTypes, anyLevel})
+		c.spaceIndex(walk.SpaceTop(c.meta.Space))
 	}
 	for r := c.meta.SpaceLog; !r.IsZero(); {
-		b := c.load(demand{r, 1, logTypes, anyLevel})
+		b := c.load(walk.SpaceLog(r))
 		if b == nil {
 			return
 		}
@@ -449,7 +437,7 @@ func (c *checker) spaceMap() {
 	}
 }
 
-func (c *checker) spaceIndex(d demand) {
+func (c *checker) spaceIndex(d walk.Demand) {
 	b := c.load(d)
 	if b == nil || page.TypeOf(b) != page.TypeSpaceIndex {
 		return
@@ -457,7 +445,7 @@ func (c *checker) spaceIndex(d demand) {
 	x := page.SpaceIndex(b)
 	for i := range x.Count() {
 		if e := x.Entry(i); !e.Ref.IsZero() {
-			c.spaceIndex(spaceDemand(e.Ref, page.LevelOf(b)-1))
+			c.spaceIndex(walk.SpaceChild(e.Ref, page.LevelOf(b)))
 		}
 	}
 }

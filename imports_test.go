@@ -38,9 +38,11 @@ var layers = []struct {
 	dir  string
 	from []string
 }{
-	{".", []string{"arch", "fsync", "mmap", "page", "internal/mutant"}},
+	{".", []string{"arch", "fsync", "mmap", "page", "internal/mutant", "internal/walk"}},
 	{"arch", nil},
 	{"page", []string{"arch", "internal/mutant"}},
+	{"internal/walk", []string{"arch", "page", "internal/mutant"}},
+	{"backup", []string{".", "arch", "fsync", "page", "internal/walk", "internal/newfile"}},
 	{"internal/mutant", nil},
 	{"internal/memdir", nil},
 	{"internal/seed", nil},
@@ -52,7 +54,7 @@ var layers = []struct {
 	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant", "internal/memdir"}},
 	{"internal/boltfile", []string{"fsync"}},
 	{"internal/migrate", []string{".", "internal/boltfile", "internal/await", "internal/newfile", "fsync", "page"}},
-	{"cmd/lightning-cli", []string{".", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile", "internal/await", "internal/newfile"}},
+	{"cmd/lightning-cli", []string{".", "backup", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile", "internal/await", "internal/newfile"}},
 	{"compat/clients", nil},
 	{"fuzz", []string{"."}},
 	{"bench", []string{".", "arch"}},

@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 
-	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/mmap"
 	"github.com/lightning-db/lightning/page"
@@ -117,10 +116,8 @@ func (db *DB) lockFile() error {
 
 // useKey derives the keys of the file from its id and the user's key.
 func (db *DB) useKey(fileID [16]byte) (keyCheck [16]byte) {
-	key := arch.DeriveKey("lightning-db 2026 page digests v1", db.options.IntegrityKey, fileID[:])
-	check := arch.DeriveKey("lightning-db 2026 key check v1", key[:])
-	db.hasher = arch.NewHasher(key)
-	return [16]byte(check[:16])
+	db.hasher, keyCheck = page.Keys(db.options.IntegrityKey, fileID)
+	return keyCheck
 }
 
 // usePageSize settles what depends on the page size.

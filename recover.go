@@ -409,8 +409,8 @@ func (r *recovery) accept(m *page.Meta) error {
 	if m.DurableTx == m.TxID || mutant.Is(mutant.NoValidation) {
 		return nil
 	}
-	v := &validation{db: db, meta: m, report: func(pages int) { r.report(StageTransactionRecovery, pages) }}
-	return v.run()
+	v := &validation{db: db}
+	return v.run(m, func(pages int) { r.report(StageTransactionRecovery, pages) })
 }
 
 // loadSpace maps the file and loads the map of free pages.

@@ -1,9 +1,5 @@
 package lightning
 
-import (
-	"github.com/lightning-db/lightning/page"
-)
-
 // visits bounds a walk by the number of pages that there are: in a forged file
 // branches and buckets may share pages, and the walk would take time out of all
 // proportion to the file.
@@ -276,17 +272,4 @@ func (t *tree) countKeys(v view, seen *visits) (n uint64, err error) {
 		return seen.page(t)
 	})
 	return n, err
-}
-
-// refsOf calls fn for every reference in the node.
-func refsOf(img page.Node, fn func(at page.RefAt) error) error {
-	var buf [3]page.RefAt
-	for i := range img.Count() {
-		for _, at := range img.Refs(i, &buf) {
-			if err := fn(at); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -1,0 +1,120 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/newfile"
+	"github.com/lightning-db/lightning/page"
+)
+
+// partial is what a part is called until it is whole.
+const partial = ".partial"
+
+// Create writes a backup of the newest state of the open database db to a new
+// file at path, with the permission bits mode: a full one, or, if base is not
+// empty, an increment on the full backup or increment at base. Readers and writers go
+// on meanwhile. The file gets its name when it is whole and durable; until then it
+// is path.partial, which is replaced if an earlier run left it, and removed on an
+// error. It fails with fs.ErrExist if there is something at path.
+func Create(ctx context.Context, db *lightning.DB, path, base string, mode os.FileMode, o Options) (*Part, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return nil, &fs.PathError{Op: "backup", Path: path, Err: fs.ErrExist}
+	}
+	var since *lightning.State
+	if base != "" {
+		p, err := Inspect(ctx, base, o)
+		if err != nil {
+			return nil, err
+		}
+		since = &p.State
+	}
+	part := path + partial
+	made, err := write(ctx, db, part, since, mode, &o)
+	if err == nil {
+		err = newfile.Move(part, path)
+	}
+	if err != nil {
+		if gone := os.Remove(part); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+		return nil, err
+	}
+	made.Path = path
+	return made, nil
+}
+
+// write writes a durable part.
+func write(ctx context.Context, db *lightning.DB, path string, since *lightning.State, mode os.FileMode, o *Options) (made *Part, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	made = &Part{Since: since}
+	if err := db.ViewContext(ctx, func(tx *lightning.Tx) (err error) {
+		if made.State, err = tx.State(); err != nil {
+			return err
+		}
+		w := &watched{ctx: ctx, w: f, total: tx.Size(), tell: o.Progress}
+		if since == nil {
+			made.Size, err = tx.WriteTo(w)
+		} else {
+			made.Size, err = tx.WriteIncrement(w, *since)
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if since != nil {
+		return made, f.Sync()
+	}
+	p, err := openPart(ctx, path, o)
+	if err != nil {
+		return nil, err
+	}
+	return made, errors.Join(seal(f, p), p.file.Close())
+}
+
+// seal makes f, which has all pages of the part's state, durable, and then its meta
+// pages, which say so: whoever opens it needs not validate it.
+func seal(f *os.File, p *part) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	m := *p.meta
+	m.DurableTx = m.TxID
+	var slot [page.MetaSize]byte
+	page.EncodeMeta(slot[:], &m, p.hasher)
+	for i := range int64(2) {
+		if _, err := f.WriteAt(slot[:], i*int64(m.PageSize)); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// watched is a writer that tells how far it is and gives up when ctx ends.
+type watched struct {
+	ctx   context.Context
+	w     io.Writer
+	done  int64
+	total int64
+	tell  func(done, total int64)
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := w.w.Write(b)
+	w.done += int64(n)
+	if w.tell != nil {
+		w.tell(w.done, w.total)
+	}
+	return n, err
+}

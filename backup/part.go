@@ -1,0 +1,188 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/arch"
+	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/page"
+)
+
+// Options are the settings of all functions of this package. The zero value is
+// good for databases without integrity key.
+type Options struct {
+	// IntegrityKey is lightning.Options.IntegrityKey of the database.
+	IntegrityKey []byte
+	// LockTimeout is how long to wait for a part that a process holds open for
+	// writing; 0 = for ever.
+	LockTimeout time.Duration
+	// Progress is told how many bytes of how many were read, in the caller's
+	// goroutine; nil = nobody.
+	Progress func(done, total int64)
+}
+
+// Part is one file of a chain.
+type Part struct {
+	Path  string
+	Size  int64            // bytes
+	State lightning.State  // that the part leads to
+	Since *lightning.State // that it continues; nil for a full backup
+}
+
+// Kind names the kind of the part.
+func (p *Part) Kind() string {
+	if p.Since == nil {
+		return "full"
+	}
+	return "increment"
+}
+
+// ErrNotBackup is returned for a file that is neither a database nor an
+// increment.
+var ErrNotBackup = errors.New("neither a database nor an increment")
+
+// Inspect reads what the file at path says of itself. It verifies that, and nothing
+// else of the file: see Verify.
+func Inspect(ctx context.Context, path string, o Options) (*Part, error) {
+	p, err := openPart(ctx, path, &o)
+	if err != nil {
+		return nil, err
+	}
+	return &p.Part, p.file.Close()
+}
+
+// part is a Part that is open.
+type part struct {
+	Part
+	file   fsync.File
+	meta   *page.Meta // of the state that the part leads to
+	hasher *arch.Hasher
+}
+
+func openPart(ctx context.Context, path string, o *Options) (_ *part, err error) {
+	f, err := fsync.Open(path, 0, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	if err := fsync.Lock(ctx, f, false, o.LockTimeout); err != nil {
+		if errors.Is(err, fsync.ErrLockTimeout) {
+			err = fmt.Errorf("%s: %w: %w", path, lightning.ErrTimeout, err)
+		}
+		return nil, err
+	}
+	p := &part{Part: Part{Path: path}, file: f}
+	if p.Size, err = f.Size(); err != nil {
+		return nil, err
+	}
+	head, err := p.slot(0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := page.PeekIncrement(head); errors.Is(err, page.ErrIncrementMagic) {
+		return p, p.readFull(o)
+	}
+	return p, p.readIncrement(o, head)
+}
+
+// slot returns MetaSize bytes at off, less at the end of the file.
+func (p *part) slot(off int64) ([]byte, error) {
+	b := make([]byte, page.MetaSize)
+	n, err := p.file.ReadAt(fsync.OpMetaRead, b, off)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:n], err
+}
+
+// readFull finds the newest meta of a database file.
+func (p *part) readFull(o *Options) error {
+	problem := page.ErrMetaMagic
+	offsets := []int64{0}
+	for n := int64(page.MinSize); n <= page.MaxSize; n *= 2 {
+		offsets = append(offsets, n)
+	}
+	for _, off := range offsets {
+		b, err := p.slot(off)
+		if err != nil {
+			return err
+		}
+		id, err := page.PeekMeta(b)
+		if err == nil && off != 0 && int64(id.PageSize) != off {
+			continue // a page that looks like a slot
+		}
+		var m *page.Meta
+		var h *arch.Hasher
+		if err == nil {
+			var check [16]byte
+			h, check = page.Keys(o.IntegrityKey, id.FileID)
+			m, err = page.DecodeMeta(b, h, check)
+		}
+		if err != nil {
+			if errors.Is(problem, page.ErrMetaMagic) {
+				problem = err
+			}
+			continue
+		}
+		if p.meta == nil || m.TxID > p.meta.TxID {
+			p.meta, p.hasher = m, h
+		}
+	}
+	if p.meta == nil {
+		return p.refuse(problem)
+	}
+	p.State = p.name(p.meta)
+	return nil
+}
+
+func (p *part) readIncrement(o *Options, head []byte) error {
+	h, err := page.PeekIncrement(head)
+	if err != nil {
+		return p.refuse(err)
+	}
+	var check [16]byte
+	p.hasher, check = page.Keys(o.IntegrityKey, h.FileID)
+	if h, err = page.DecodeIncrement(head, p.hasher, check); err != nil {
+		return p.refuse(err)
+	}
+	b, err := p.slot(page.MetaSize)
+	if err != nil {
+		return err
+	}
+	if p.meta, err = page.DecodeMeta(b, p.hasher, check); err == nil &&
+		(p.meta.FileID != h.FileID || p.meta.PageSize != h.PageSize || p.meta.TxID < h.Since) {
+		err = page.ErrIncrementFields
+	}
+	if err != nil {
+		return p.refuse(err)
+	}
+	p.State = p.name(p.meta)
+	p.Since = &lightning.State{FileID: h.FileID, TxID: uint64(h.Since), Digest: h.SinceDigest}
+	return nil
+}
+
+func (p *part) name(m *page.Meta) lightning.State {
+	return lightning.State{FileID: m.FileID, TxID: uint64(m.TxID), Digest: page.StateDigest(m, p.hasher)}
+}
+
+// refuse says why the file is no part.
+func (p *part) refuse(err error) error {
+	switch {
+	case errors.Is(err, page.ErrMetaKey):
+		return fmt.Errorf("%s: %w", p.Path, lightning.ErrIntegrityKey)
+	case errors.Is(err, page.ErrMetaVersion):
+		return fmt.Errorf("%s: %w: %w", p.Path, lightning.ErrVersionMismatch, err)
+	case errors.Is(err, page.ErrMetaMagic), errors.Is(err, page.ErrMetaPageSize):
+		return fmt.Errorf("%s: %w: %w", p.Path, ErrNotBackup, err)
+	}
+	return &lightning.CorruptionError{Path: p.Path, Reason: "what the file says of itself", Err: err}
+}
