@@ -97,7 +97,7 @@ func grown(t *testing.T, o lightning.Options, increments int) *history {
 	h.change(3000)
 	h.back()
 	for range increments {
-		for range h.rnd.IntN(4) {
+		for range 1 + h.rnd.IntN(3) {
 			h.change(1 + h.rnd.IntN(100))
 		}
 		h.back()
