@@ -159,7 +159,7 @@ func (p *part) readIncrement(o *Options, head []byte) error {
 		return err
 	}
 	if p.meta, err = page.DecodeMeta(b, p.hasher, check); err == nil &&
-		(p.meta.FileID != h.FileID || p.meta.PageSize != h.PageSize || p.meta.TxID < h.Since) {
+		(p.meta.FileID != h.FileID || p.meta.PageSize != h.PageSize || p.meta.TxID < h.Since || p.meta.DurableTx != p.meta.TxID) {
 		err = page.ErrIncrementFields
 	}
 	if err != nil {

@@ -1,0 +1,100 @@
+package backup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/page"
+)
+
+// forgery is a chain of a genuine full backup and an increment that a test makes up,
+// with right digests.
+type forgery struct {
+	t    *testing.T
+	path []string
+	full *part
+}
+
+func newForgery(t *testing.T) *forgery {
+	t.Helper()
+	f := &forgery{t: t, path: []string{filepath.Join(t.TempDir(), "full"), filepath.Join(t.TempDir(), "inc")}}
+	full, _ := smallChain(t)
+	if err := os.WriteFile(f.path[0], full, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := openPart(t.Context(), f.path[0], &Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.full = p
+	t.Cleanup(func() { p.file.Close() })
+	return f
+}
+
+// verify writes the increment and verifies the chain.
+func (f *forgery) verify(change func(h *page.Increment, m *page.Meta), pages ...[]byte) error {
+	f.t.Helper()
+	m := *f.full.meta
+	m.TxID++
+	m.DurableTx = m.TxID
+	h := page.Increment{
+		FileID: m.FileID, KeyCheck: m.KeyCheck, PageSize: m.PageSize,
+		Since: f.full.meta.TxID, SinceDigest: f.full.State.Digest,
+	}
+	change(&h, &m)
+	b := make([]byte, 2*page.MetaSize)
+	page.EncodeIncrement(b, &h, f.full.hasher)
+	page.EncodeMeta(b[page.MetaSize:], &m, f.full.hasher)
+	for _, p := range pages {
+		b = append(b, p...)
+	}
+	if err := os.WriteFile(f.path[1], b, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	_, err := Verify(f.t.Context(), f.path, Options{})
+	return err
+}
+
+func TestInspect_FieldsThatContradict(t *testing.T) {
+	f := newForgery(t)
+	if err := f.verify(func(*page.Increment, *page.Meta) {}); err != nil {
+		t.Errorf("an increment that changes nothing but the number: %v", err)
+	}
+	for name, change := range map[string]func(h *page.Increment, m *page.Meta){
+		"file":            func(_ *page.Increment, m *page.Meta) { m.FileID[0]++ },
+		"page size":       func(_ *page.Increment, m *page.Meta) { m.PageSize *= 2 },
+		"older than base": func(h *page.Increment, m *page.Meta) { h.Since = m.TxID + 1 },
+		"not durable":     func(_ *page.Increment, m *page.Meta) { m.DurableTx-- },
+		"key check":       func(h *page.Increment, _ *page.Meta) { h.KeyCheck[0]++ },
+	} {
+		err := f.verify(change)
+		var damage *lightning.CorruptionError
+		if (!errors.As(err, &damage) || damage.Path != f.path[1]) && !errors.Is(err, lightning.ErrIntegrityKey) {
+			t.Errorf("%s: %v, want that the increment is refused", name, err)
+		}
+	}
+}
+
+// A new page in the place of an older one that is still referred to: each is as
+// its reference says, but a file cannot hold both.
+func TestVerify_OverlapOfNewAndOld(t *testing.T) {
+	f := newForgery(t)
+	older := f.full.meta.Root.Root
+	for place, want := range map[page.ID]bool{older.ID: false, f.full.meta.End: true} {
+		leaf := page.InitNode(make([]byte, f.full.meta.PageSize), 0)
+		header := make([]byte, page.BucketSize)
+		page.PutBucket(header, page.Bucket{Root: older, Count: f.full.meta.Root.Count})
+		leaf.Insert(0, page.AppendLeafCell(nil, page.CellBucket, page.Key{Bytes: []byte("old")}, header), make([]byte, len(leaf)))
+		err := f.verify(func(_ *page.Increment, m *page.Meta) {
+			m.End++
+			page.Stamp(leaf, place, m.TxID)
+			m.Root = page.Bucket{Root: page.Ref{ID: place, Birth: m.TxID, Digest: page.Digest(f.full.hasher.Sum(leaf))}, Count: 1}
+		}, leaf)
+		if good := err == nil; good != want {
+			t.Errorf("root at page %d, what it refers to at %d: %v", place, older.ID, err)
+		}
+	}
+}
