@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -78,23 +79,31 @@ func TestInspect_FieldsThatContradict(t *testing.T) {
 	}
 }
 
-// A new page in the place of an older one that is still referred to: each is as
-// its reference says, but a file cannot hold both.
+// A new page in the place of the second page of an older value that is still
+// referred to: each is as its reference says, but a file cannot hold both.
 func TestVerify_OverlapOfNewAndOld(t *testing.T) {
 	f := newForgery(t)
-	older := f.full.meta.Root.Root
-	for place, want := range map[page.ID]bool{older.ID: false, f.full.meta.End: true} {
+	var older walk.Demand
+	c := &chain{ctx: t.Context(), o: &Options{}, sums: make(digests)}
+	if err := c.run(f.full, func(d walk.Demand, _ []byte) error {
+		if d.Pages == 2 {
+			older = d
+		}
+		return nil
+	}); err != nil || older.Pages == 0 {
+		t.Fatalf("no value of two pages, %v", err)
+	}
+	for place, want := range map[page.ID]bool{older.Ref.ID + 1: false, f.full.meta.End: true} {
 		leaf := page.InitNode(make([]byte, f.full.meta.PageSize), 0)
-		header := make([]byte, page.BucketSize)
-		page.PutBucket(header, page.Bucket{Root: older, Count: f.full.meta.Root.Count})
-		leaf.Insert(0, page.AppendLeafCell(nil, page.CellBucket, page.Key{Bytes: []byte("old")}, header), make([]byte, len(leaf)))
+		cell := page.AppendBigCell(nil, page.Key{Bytes: []byte("old")}, 5000, older.Ref)
+		leaf.Insert(0, cell, make([]byte, len(leaf)))
 		err := f.verify(func(_ *page.Increment, m *page.Meta) {
 			m.End++
 			page.Stamp(leaf, place, m.TxID)
 			m.Root = page.Bucket{Root: page.Ref{ID: place, Birth: m.TxID, Digest: page.Digest(f.full.hasher.Sum(leaf))}, Count: 1}
 		}, leaf)
 		if good := err == nil; good != want {
-			t.Errorf("root at page %d, what it refers to at %d: %v", place, older.ID, err)
+			t.Errorf("root at page %d, the value that it refers to at %d: %v", place, older.Ref.ID, err)
 		}
 	}
 }

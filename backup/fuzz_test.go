@@ -24,7 +24,7 @@ func smallChain(tb testing.TB) (full, increment []byte) {
 		if err := db.Update(func(tx *lightning.Tx) error {
 			b, err := tx.CreateBucketIfNotExists([]byte("b"))
 			for k := byte(0); k < 40 && err == nil; k++ {
-				err = b.Put([]byte{k, byte(i) * (k % 2)}, bytes.Repeat([]byte{k}, 50*int(k)))
+				err = b.Put([]byte{k, byte(i) * (k % 2)}, bytes.Repeat([]byte{k}, 150*int(k)))
 			}
 			return err
 		}); err != nil {
