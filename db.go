@@ -64,6 +64,7 @@ type DB struct {
 	found    page.TxID // newest transaction that the file had when it was opened; until that is known, any
 	verify   Verify
 	readOnly bool
+	frozen   atomic.Bool // SetReadOnly; set under writer
 	mode     Durability
 
 	largeTxPages int // Options.LargeTxPages, or the default
@@ -89,6 +90,7 @@ type DB struct {
 	flusher  flushLock          // flush lock: guards the fields below
 	space    *space
 	flushing flush
+	flags    uint32 // of the meta pages to be written
 	slots    [2]slotState
 
 	metaImage [page.MetaSize]byte // of the meta slot being written
@@ -136,8 +138,9 @@ func (db *DB) String() string { return fmt.Sprintf("DB<%q>", db.Path()) }
 // GoString is String for %#v.
 func (db *DB) GoString() string { return fmt.Sprintf("lightning.DB{path:%q}", db.Path()) }
 
-// IsReadOnly reports whether the database was opened read-only.
-func (db *DB) IsReadOnly() bool { return db.readOnly }
+// IsReadOnly reports whether the database was opened read-only or made so by
+// SetReadOnly.
+func (db *DB) IsReadOnly() bool { return db.readOnly || db.frozen.Load() }
 
 // Logger returns the logger that Open was given, or one that discards.
 func (db *DB) Logger() Logger {
@@ -221,17 +224,30 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	switch {
 	case !db.isOpen():
 		return nil, ErrDatabaseNotOpen
-	case db.readOnly:
+	case db.IsReadOnly():
 		return nil, ErrDatabaseReadOnly
 	}
 	checkRank(rankWriter)
 	if err := db.lockWriter(ctx); err != nil {
 		return nil, err
 	}
-	if db.closing.Load() {
-		db.writer.unlock()
-		return nil, ErrDatabaseNotOpen
+	var err error
+	switch {
+	case db.closing.Load():
+		err = ErrDatabaseNotOpen
+	case db.frozen.Load():
+		err = ErrDatabaseReadOnly
 	}
+	if err != nil {
+		db.writer.unlock()
+		return nil, err
+	}
+	return db.newWrite(ctx)
+}
+
+// newWrite starts a writable transaction. The caller holds the writer lock, which passes
+// to the transaction, or is released on an error.
+func (db *DB) newWrite(ctx context.Context) (*Tx, error) {
 	if db.pendingBytes() > maxPendingBytes {
 		db.drain()
 	}

@@ -33,7 +33,7 @@ var (
 	// ErrTxClosed is returned by a transaction that was committed or rolled back.
 	ErrTxClosed = errors.New("tx closed")
 	// ErrDatabaseReadOnly is returned by a writable transaction on a database
-	// opened read-only.
+	// that was opened read-only, or that SetReadOnly has made so.
 	ErrDatabaseReadOnly = errors.New("database is in read-only mode")
 	// ErrFreePagesNotLoaded exists for source compatibility: free pages are
 	// always at hand here.

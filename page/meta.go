@@ -21,6 +21,7 @@ var Magic = [16]byte{'L', 'i', 'g', 'h', 't', 'n', 'i', 'n', 'g', 'D', 'B', 0x1a
 // Flags of a meta.
 const (
 	MetaIntegrityKey = 1 // digests are keyed by the user's key
+	MetaReadOnly     = 2 // nobody may write until it is taken away
 )
 
 // Meta is the content of a meta slot: the root of one committed state.
