@@ -103,7 +103,7 @@ func (i *increment) run(m *page.Meta, since State) error {
 	return db.fault(w.Run())
 }
 
-func (i *increment) read(start page.ID, pages int, _ bool) ([]byte, error) {
+func (i *increment) read(start page.ID, pages int) ([]byte, error) {
 	n := pages * i.db.pageSize
 	if cap(i.buf) < n {
 		i.buf = make([]byte, n)

@@ -328,7 +328,7 @@ func TestRegressions_ReadErrorAtOpenIsNotDamage(t *testing.T) {
 	image := mustRead(t, path)
 	db, err := openThrough(path, nil, func(f fsync.File) fsync.File {
 		faults := fsync.NewFaults(f)
-		faults.FailAlways(fsync.OpPageRead, syscall.ENOMEM)
+		faults.Fail(fsync.OpPageRead, 1, syscall.ENOMEM)
 		return faults
 	})
 	if db != nil {

@@ -154,7 +154,7 @@ type reader struct {
 }
 
 // full reads pages from their place in a database file.
-func (r *reader) full(start page.ID, pages int, _ bool) ([]byte, error) {
+func (r *reader) full(start page.ID, pages int) ([]byte, error) {
 	size := int64(r.part.meta.PageSize)
 	if (int64(start)+int64(pages))*size > r.part.Size {
 		return nil, &walk.Fault{Page: start, Problem: "the file ends before it"}
@@ -168,7 +168,7 @@ func (r *reader) full(start page.ID, pages int, _ bool) ([]byte, error) {
 }
 
 // increment reads the next pages of the stream.
-func (r *reader) increment(start page.ID, pages int, _ bool) ([]byte, error) {
+func (r *reader) increment(start page.ID, pages int) ([]byte, error) {
 	n := pages * r.part.meta.PageSize
 	if left := r.part.Size - 2*page.MetaSize; int64(n) > left {
 		return nil, &walk.Fault{Page: start, Problem: "the increment ends before it"}

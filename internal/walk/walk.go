@@ -29,8 +29,7 @@ type Walk struct {
 	Hasher   *arch.Hasher
 
 	// Read returns the content of pages, which is looked at until the next call.
-	// Alone tells that nothing else is waiting to be read.
-	Read func(start page.ID, pages int, alone bool) ([]byte, error)
+	Read func(start page.ID, pages int) ([]byte, error)
 	// Visit is told of each extent that is as its reference says; nil = nobody.
 	Visit func(d Demand, b []byte) error
 	// Older is told of each extent born until Since that is referred to; nil = nobody.
@@ -112,19 +111,16 @@ func (w *Walk) visit(round []Demand) error {
 			}
 		}
 	}
-	alone := len(w.next) == 0
 	for len(round) > 0 {
 		n, pages := 1, round[0].Pages
 		for n < len(round) && round[n].Ref.ID == round[n-1].Ref.ID+page.ID(round[n-1].Pages) && (pages+round[n].Pages)*w.PageSize <= maxRead {
 			pages += round[n].Pages
 			n++
 		}
-		alone = alone && n == len(round)
-		b, err := w.Read(round[0].Ref.ID, pages, alone)
+		b, err := w.Read(round[0].Ref.ID, pages)
 		if err != nil {
 			return fmt.Errorf("read %d pages from page %d on: %w", pages, round[0].Ref.ID, err)
 		}
-		alone = false
 		for _, d := range round[:n] {
 			size := d.Pages * w.PageSize
 			if err := w.one(d, b[:size:size]); err != nil {
