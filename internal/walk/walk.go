@@ -43,6 +43,9 @@ type Walk struct {
 	next  []Demand // to be visited
 	seen  pageSet  // every page has one parent
 	pages int
+
+	extents [][]byte      // read at once
+	sums    []arch.Digest // of extents
 }
 
 const (
@@ -121,20 +124,27 @@ func (w *Walk) visit(round []Demand) error {
 		if err != nil {
 			return fmt.Errorf("read %d pages from page %d on: %w", pages, round[0].Ref.ID, err)
 		}
+		w.extents = w.extents[:0]
 		for _, d := range round[:n] {
 			size := d.Pages * w.PageSize
-			if err := w.one(d, b[:size:size]); err != nil {
+			w.extents = append(w.extents, b[:size:size])
+			b = b[size:]
+		}
+		w.sums = slices.Grow(w.sums[:0], n)[:n]
+		w.Hasher.SumMany(w.extents, w.sums)
+		for i, d := range round[:n] {
+			if err := w.one(d, w.extents[i], page.Digest(w.sums[i])); err != nil {
 				return err
 			}
-			b = b[size:]
 		}
 		round = round[n:]
 	}
 	return nil
 }
 
-func (w *Walk) one(d Demand, b []byte) error {
-	if got := page.Digest(w.Hasher.Sum(b)); got != d.Ref.Digest && !mutant.Is(mutant.NoValidationDigest) {
+// one visits the extent b, which has the digest got.
+func (w *Walk) one(d Demand, b []byte, got page.Digest) error {
+	if got != d.Ref.Digest && !mutant.Is(mutant.NoValidationDigest) {
 		return &Fault{Page: d.Ref.ID, Want: d.Ref.Digest, Got: got, Problem: "bytes do not match their digest"}
 	}
 	if err := d.Match(b); err != nil {
