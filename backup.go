@@ -1,13 +1,13 @@
 package lightning
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -35,12 +35,26 @@ func (tx *Tx) WriteTo(w io.Writer) (n int64, err error) {
 	return c.n, err
 }
 
-// usedPages verifies the state m and returns the pages in use, one bit each.
-func (db *DB) usedPages(m *page.Meta) ([]uint64, error) {
-	var errs []error
-	c := newChecker(db, m, checkConfig{ctx: context.Background(), level: CheckDigest, kv: HexKVStringer()}, func(err error) { errs = append(errs, err) })
-	c.run()
-	return c.seen, errors.Join(errs...)
+// usedPages verifies the state m and returns which of its pages are in use.
+func (db *DB) usedPages(m *page.Meta) (used func(page.ID) bool, err error) {
+	w := &walk.Walk{
+		Meta: m, PageSize: db.pageSize, Hasher: db.hasher,
+		Read: db.mapped,
+		Older: func(d walk.Demand) error {
+			return &walk.Fault{Page: d.Ref.ID, Problem: "born before the first transaction"}
+		},
+	}
+	err = db.guarded(w.Run)
+	return w.Visited, db.fault(err)
+}
+
+// mapped returns pages as the map has them.
+func (db *DB) mapped(start page.ID, pages int) ([]byte, error) {
+	b, ok := db.data.At(db.offset(start), pages*db.pageSize)
+	if !ok {
+		return nil, db.corrupt(uint64(start), "pages are not mapped", ErrInvalidMapping)
+	}
+	return b, nil
 }
 
 // copier writes a state page by page.
@@ -54,7 +68,7 @@ type copier struct {
 // copyChunk is how many bytes are written at once.
 const copyChunk = 1 << 20
 
-func (c *copier) run(m *page.Meta, used []uint64) error {
+func (c *copier) run(m *page.Meta, used func(page.ID) bool) error {
 	size := c.db.pageSize
 	slot := make([]byte, size)
 	page.EncodeMeta(slot, m, c.db.hasher)
@@ -80,20 +94,17 @@ func (c *copier) run(m *page.Meta, used []uint64) error {
 }
 
 // read fills b with page id, or with zeros if it is not in use.
-func (c *copier) read(b []byte, id page.ID, used []uint64) error {
-	if used[id/64]>>(id%64)&1 == 0 {
+func (c *copier) read(b []byte, id page.ID, used func(page.ID) bool) error {
+	if !used(id) {
 		clear(b)
 		return nil
 	}
 	if c.medium {
 		return c.db.file.ReadMedium(fsync.OpPageRead, b, c.db.offset(id))
 	}
-	p, ok := c.db.data.At(c.db.offset(id), len(b))
-	if !ok {
-		return c.db.corrupt(uint64(id), "page is not mapped", ErrInvalidMapping)
-	}
+	p, err := c.db.mapped(id, 1)
 	copy(b, p)
-	return nil
+	return err
 }
 
 func (c *copier) write(b []byte) error {

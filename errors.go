@@ -74,8 +74,8 @@ var (
 	ErrMoveIntoSelf = errors.New("a bucket cannot be moved into itself")
 	// ErrBucketDepth is returned for a bucket more than MaxBucketDepth levels
 	// below the root, where one is created, moved to or opened, also by what
-	// walks over nested buckets: Stats, Inspect, Check, DeleteBucket, Clear,
-	// Compact and WriteTo.
+	// walks over nested buckets: Stats, Inspect, Check, DeleteBucket, Clear and
+	// Compact.
 	ErrBucketDepth = errors.New("buckets are nested too deep: move one above with MoveBucket to where fewer are around it")
 	// ErrNotSorted is returned by Load for a key that is not greater than the one
 	// before it.

@@ -112,12 +112,9 @@ func (i *increment) read(start page.ID, pages int) ([]byte, error) {
 	if i.medium {
 		return b, i.db.file.ReadMedium(fsync.OpPageRead, b, i.db.offset(start))
 	}
-	p, ok := i.db.data.At(i.db.offset(start), n)
-	if !ok {
-		return nil, i.db.corrupt(uint64(start), "pages are not mapped", ErrInvalidMapping)
-	}
+	p, err := i.db.mapped(start, pages)
 	copy(b, p)
-	return b, nil
+	return b, err
 }
 
 func (i *increment) write(b []byte) error {
