@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
@@ -348,6 +350,35 @@ func TestCreateAndRestore_LeaveWhatIsThere(t *testing.T) {
 		if left, _ := filepath.Glob(free + "*"); len(left) > 0 {
 			t.Errorf("%s left %v", name, left)
 		}
+	}
+}
+
+// Of several that write one backup at once one is told that it was made, and that one
+// is whole.
+func TestCreate_AtOnce(t *testing.T) {
+	h := grown(t, lightning.Options{}, 1)
+	path := filepath.Join(h.dir, "contended")
+	var made atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			_, err := Create(t.Context(), h.db, path, "", 0o640, h.o)
+			if err == nil {
+				made.Add(1)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if _, err := Verify(t.Context(), []string{path}, h.o); err != nil || made.Load() != 1 {
+		t.Errorf("%d were made, %v", made.Load(), err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
 

@@ -6,21 +6,19 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/internal/newfile"
 	"github.com/lightning-db/lightning/page"
 )
 
-// partial is what a part is called until it is whole.
-const partial = ".partial"
-
 // Create writes a backup of the newest state of the open database db to a new
 // file at path, with the permission bits mode: a full one, or, if base is not
 // empty, an increment on the full backup or increment at base. Readers and writers go
-// on meanwhile. The file gets its name when it is whole and durable; until then it
-// is path.partial, which is replaced if an earlier run left it, and removed on an
-// error. It fails with fs.ErrExist if there is something at path.
+// on meanwhile. The file gets its name when it is whole and durable; until then the
+// name goes on with ".partial-" and a number, and what has it is removed on an error: only a kill leaves
+// it. It fails with fs.ErrExist if there is something at path.
 func Create(ctx context.Context, db *lightning.DB, path, base string, mode os.FileMode, o Options) (*Part, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, &fs.PathError{Op: "backup", Path: path, Err: fs.ErrExist}
@@ -33,29 +31,50 @@ func Create(ctx context.Context, db *lightning.DB, path, base string, mode os.Fi
 		}
 		since = &p.State
 	}
-	part := path + partial
-	made, err := write(ctx, db, part, since, mode, &o)
-	if err == nil {
-		err = newfile.Move(part, path)
-	}
+	f, err := newPartial(path, mode)
 	if err != nil {
-		if gone := os.Remove(part); !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
+		return nil, err
+	}
+	made, err := write(ctx, db, f, since, &o)
+	if err := finish(f, path, err); err != nil {
 		return nil, err
 	}
 	made.Path = path
 	return made, nil
 }
 
-// write writes a durable part.
-func write(ctx context.Context, db *lightning.DB, path string, since *lightning.State, mode os.FileMode, o *Options) (made *Part, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
+// newPartial makes the file that is to be given the name path when it is whole. Each
+// has a name of its own, so that two that write to path at once cannot spoil each
+// other's; one of them is then told that path exists.
+func newPartial(path string, mode os.FileMode) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".partial-*")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	made = &Part{Since: since}
+	if err := f.Chmod(mode); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return f, nil
+}
+
+// finish closes f and gives it the name path, or removes it after an error.
+func finish(f *os.File, path string, err error) error {
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = newfile.Move(f.Name(), path)
+	}
+	if err == nil {
+		return nil
+	}
+	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
+// write writes a durable part.
+func write(ctx context.Context, db *lightning.DB, f *os.File, since *lightning.State, o *Options) (*Part, error) {
+	made := &Part{Since: since}
 	if err := db.ViewContext(ctx, func(tx *lightning.Tx) (err error) {
 		if made.State, err = tx.State(); err != nil {
 			return err
@@ -73,7 +92,7 @@ func write(ctx context.Context, db *lightning.DB, path string, since *lightning.
 	if since != nil {
 		return made, f.Sync()
 	}
-	p, err := openPart(ctx, path, o)
+	p, err := openPart(ctx, f.Name(), o)
 	if err != nil {
 		return nil, err
 	}

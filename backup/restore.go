@@ -8,7 +8,6 @@ import (
 	"os"
 
 	lightning "github.com/lightning-db/lightning"
-	"github.com/lightning-db/lightning/internal/newfile"
 	"github.com/lightning-db/lightning/internal/walk"
 )
 
@@ -17,8 +16,8 @@ import (
 // leave out the parts behind it. Everything is verified before it is written, with
 // the errors of Verify, and the restored file is checked again as a whole by
 // Tx.Check. The database gets its name when it is whole and durable; until
-// then it is path.partial, which is replaced if an earlier run left it and removed on
-// an error. It fails with fs.ErrExist if there is something at path.
+// then the name goes on with ".partial-" and a number, and what has it is removed on an error: only a
+// kill leaves it. It fails with fs.ErrExist if there is something at path.
 //
 // The restored database goes on from its state under new transaction numbers of its own: what the
 // backed-up database did after that state is another past, and increments on it are
@@ -33,30 +32,22 @@ func Restore(ctx context.Context, path string, mode os.FileMode, parts []string,
 		return state, err
 	}
 	last := c.parts[len(c.parts)-1]
-	made := path + partial
-	err = c.fill(made, mode)
-	if err == nil {
-		err = checkWhole(ctx, made, last.State, &o)
-	}
-	if err == nil {
-		err = newfile.Move(made, path)
-	}
+	f, err := newPartial(path, mode)
 	if err != nil {
-		if gone := os.Remove(made); !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
+		return state, err
+	}
+	err = c.fill(f)
+	if err == nil {
+		err = checkWhole(ctx, f.Name(), last.State, &o)
+	}
+	if err := finish(f, path, err); err != nil {
 		return state, err
 	}
 	return last.State, nil
 }
 
 // fill writes the chain's last state to a new file.
-func (c *chain) fill(path string, mode os.FileMode) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+func (c *chain) fill(f *os.File) error {
 	size := int64(c.parts[0].meta.PageSize)
 	for _, p := range c.parts {
 		if err := c.run(p, func(d walk.Demand, b []byte) error {

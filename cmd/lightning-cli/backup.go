@@ -41,8 +41,8 @@ func newBackup(a *app) *cobra.Command {
 		Short: "Copy a database, or what changed in it since an earlier backup",
 		Long: `Write a backup of DB to the new file DEST; every page is verified on the way. A full backup is itself a
 database. With --since the backup is an increment: what changed since the full backup or increment given, found
-without reading what did not change. DEST gets its name when it is whole and durable; until then it is
-DEST.partial, which is removed on an error, and after a kill replaced by the next run.
+without reading what did not change. DEST gets its name when it is whole and durable. What was written
+until then is removed on an error; only a kill leaves it, as DEST.partial-NUMBER, to be removed by hand.
 
 With - for DEST a full backup goes to standard output, to be piped into another program; whoever receives
 it verifies it with verify-backup. An increment says itself which backup it continues: there is no manifest to lose.`,
@@ -157,7 +157,8 @@ func newRestore(a *app) *cobra.Command {
 		Long: `Make the new database DB from a full backup and its increments, given in the order in which they were
 made: the state of the last one. To go back further, leave out the last ones. Everything is verified before it is
 written, and the new database is checked as a whole. DB must not exist; it gets its name when it is whole and
-durable, until then it is DB.partial, which is removed on an error, and after a kill replaced by the next run.`,
+durable. What was written until then is removed on an error; only a kill leaves it, as DB.partial-NUMBER, to be
+removed by hand.`,
 		Example: `  lightning-cli restore app.db monday.full
   lightning-cli restore app.db monday.full tuesday.inc wednesday.inc`,
 		Args: argCount(2, 1<<20),
