@@ -174,6 +174,9 @@ func VerifyProof(proof []byte, digest [32]byte, integrityKey []byte) (*Proof, er
 		return nil, fmt.Errorf("%w: version %d is not supported", ErrProof, v)
 	}
 	names, extents := r.u32(), r.u32()
+	if names > MaxBucketDepth+1 {
+		return nil, fmt.Errorf("%w: of %d names", ErrProof, names)
+	}
 	p := &Proof{}
 	for i := uint32(0); i < names && !r.short; i++ {
 		p.Buckets = append(p.Buckets, r.take(int64(r.u32())))

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -95,6 +96,9 @@ func write(ctx context.Context, db *lightning.DB, f *os.File, since *lightning.S
 	p, err := openPart(ctx, f.Name(), o)
 	if err != nil {
 		return nil, err
+	}
+	if p.State != made.State {
+		return nil, errors.Join(fmt.Errorf("%s: written %v, read back %v", f.Name(), made.State, p.State), p.file.Close())
 	}
 	return made, errors.Join(seal(f, p), p.file.Close())
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -105,5 +106,57 @@ func TestVerify_OverlapOfNewAndOld(t *testing.T) {
 		if good := err == nil; good != want {
 			t.Errorf("root at page %d, the value that it refers to at %d: %v", place, older.Ref.ID, err)
 		}
+	}
+}
+
+// A value that looks like a meta slot lies where the slot of another page size would
+// be. It once took the backup over: Create sealed the state that it spoke of.
+func TestCreate_ValueThatLooksLikeASlot(t *testing.T) {
+	dir := t.TempDir()
+	value := make([]byte, 100<<10)
+	copy(value, "where the value is")
+	made := func(name string) (path string, p *Part) {
+		db, err := lightning.Open(filepath.Join(dir, name), 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if err := db.Update(func(tx *lightning.Tx) error {
+			b, err := tx.CreateBucket([]byte("b"))
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte("k"), value)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Join(dir, name+".full")
+		if p, err = Create(t.Context(), db, path, "", 0o600, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		return path, p
+	}
+	first, _ := made("first")
+	b, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, forged := bytes.Index(b, value[:18]), 0
+	hasher, check := page.Keys(nil, [16]byte{})
+	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
+		if at := size - start; at >= 0 && at+page.MetaSize <= len(value) {
+			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
+			forged++
+		}
+	}
+	if start < 0 || forged == 0 {
+		t.Fatalf("the value begins at %d, no slot fits in", start)
+	}
+	path, p := made("second")
+	if good, err := Verify(t.Context(), []string{path}, Options{}); err != nil || len(good) != 1 || good[0] != p.State {
+		t.Errorf("Verify: %v, %v; want %v", good, err, p.State)
+	}
+	if state, err := Restore(t.Context(), filepath.Join(dir, "restored"), 0o600, []string{path}, Options{}); err != nil || state != p.State {
+		t.Errorf("Restore: %v, %v; want %v", state, err, p.State)
 	}
 }

@@ -104,37 +104,26 @@ func (p *part) slot(off int64) ([]byte, error) {
 	return b[:n], err
 }
 
-// readFull finds the newest meta of a database file.
+// readFull finds the newest meta of a database file. Slot 0 says where slot 1 is.
+// Only if slot 0 cannot be read is slot 1 looked for, where each page size has it;
+// the first that is good counts, since further on there may be anything, values that look like a
+// slot too.
 func (p *part) readFull(o *Options) error {
-	problem := page.ErrMetaMagic
-	offsets := []int64{0}
-	for n := int64(page.MinSize); n <= page.MaxSize; n *= 2 {
-		offsets = append(offsets, n)
+	m, h, problem := p.readMeta(o, 0)
+	if m != nil {
+		p.meta, p.hasher = m, h
+		other, _, err := p.readMeta(o, int64(m.PageSize))
+		if err == nil && other.FileID == m.FileID && other.PageSize == m.PageSize && other.TxID > m.TxID {
+			p.meta = other
+		}
 	}
-	for _, off := range offsets {
-		b, err := p.slot(off)
-		if err != nil {
-			return err
-		}
-		id, err := page.PeekMeta(b)
-		if err == nil && off != 0 && int64(id.PageSize) != off {
-			continue // a page that looks like a slot
-		}
-		var m *page.Meta
-		var h *arch.Hasher
-		if err == nil {
-			var check [16]byte
-			h, check = page.Keys(o.IntegrityKey, id.FileID)
-			m, err = page.DecodeMeta(b, h, check)
-		}
-		if err != nil {
-			if errors.Is(problem, page.ErrMetaMagic) {
-				problem = err
-			}
-			continue
-		}
-		if p.meta == nil || m.TxID > p.meta.TxID {
+	for size := int64(page.MinSize); p.meta == nil && size <= page.MaxSize; size *= 2 {
+		m, h, err := p.readMeta(o, size)
+		switch {
+		case err == nil && int64(m.PageSize) == size:
 			p.meta, p.hasher = m, h
+		case errors.Is(problem, page.ErrMetaMagic) && err != nil:
+			problem = err
 		}
 	}
 	if p.meta == nil {
@@ -142,6 +131,24 @@ func (p *part) readFull(o *Options) error {
 	}
 	p.State = p.name(p.meta)
 	return nil
+}
+
+// readMeta reads the meta slot at the given offset of a database file.
+func (p *part) readMeta(o *Options, off int64) (*page.Meta, *arch.Hasher, error) {
+	b, err := p.slot(off)
+	if err != nil {
+		return nil, nil, err
+	}
+	id, err := page.PeekMeta(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, check := page.Keys(o.IntegrityKey, id.FileID)
+	m, err := page.DecodeMeta(b, h, check)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, h, nil
 }
 
 func (p *part) readIncrement(o *Options, head []byte) error {
@@ -161,6 +168,9 @@ func (p *part) readIncrement(o *Options, head []byte) error {
 	if p.meta, err = page.DecodeMeta(b, p.hasher, check); err == nil &&
 		(p.meta.FileID != h.FileID || p.meta.PageSize != h.PageSize || p.meta.TxID < h.Since || p.meta.DurableTx != p.meta.TxID) {
 		err = page.ErrIncrementFields
+	}
+	if errors.Is(err, page.ErrMetaMagic) || errors.Is(err, page.ErrMetaPageSize) {
+		return &lightning.CorruptionError{Path: p.Path, Page: 1, Reason: "the increment's meta slot", Err: err}
 	}
 	if err != nil {
 		return p.refuse(err)

@@ -12,6 +12,11 @@ import (
 // the last byte. It reads every part once and takes 24 bytes of memory a page of the
 // database.
 //
+// An extent that a part does not bring must be what an earlier part brought, by its digest;
+// what lies below it is not looked at again. So a chain whose database was itself restored from
+// the full backup and backed up further as if nothing had happened can pass, where Restore, which checks the
+// restored file as a whole, refuses it.
+//
 // It fails with ErrChain for parts that do not belong together or come in another
 // order, with ErrNotBackup, lightning.ErrIntegrityKey or
 // lightning.ErrVersionMismatch for what cannot be read at all, and with
