@@ -57,7 +57,7 @@ func (db *DB) mapped(start page.ID, pages int) ([]byte, error) {
 	return b, nil
 }
 
-// copier writes a state page by page.
+// copier reads verified pages and writes them.
 type copier struct {
 	db     *DB
 	w      io.Writer
@@ -99,10 +99,15 @@ func (c *copier) read(b []byte, id page.ID, used func(page.ID) bool) error {
 		clear(b)
 		return nil
 	}
+	return c.fetch(b, id)
+}
+
+// fetch fills b with pages from start on.
+func (c *copier) fetch(b []byte, start page.ID) error {
 	if c.medium {
-		return c.db.file.ReadMedium(fsync.OpPageRead, b, c.db.offset(id))
+		return c.db.file.ReadMedium(fsync.OpPageRead, b, c.db.offset(start))
 	}
-	p, err := c.db.mapped(id, 1)
+	p, err := c.db.mapped(start, len(b)/c.db.pageSize)
 	copy(b, p)
 	return err
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
-	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
@@ -67,18 +67,15 @@ func (tx *Tx) WriteIncrement(w io.Writer, since State) (n int64, err error) {
 		return 0, fmt.Errorf("%w: the increment is to begin at %v, the database is at %v", ErrForeignState, since, now)
 	}
 	m.DurableTx = m.TxID
-	i := &increment{db: db, w: w, medium: tx.WriteFlag != 0}
+	i := &increment{copier: copier{db: db, w: w, medium: tx.WriteFlag != 0}}
 	err = db.guarded(func() error { return i.run(&m, since) })
 	return i.n, err
 }
 
 // increment writes extents in the order of a walk.
 type increment struct {
-	db     *DB
-	w      io.Writer
-	medium bool // read past the page cache
-	buf    []byte
-	n      int64
+	copier
+	buf []byte
 }
 
 func (i *increment) run(m *page.Meta, since State) error {
@@ -105,23 +102,6 @@ func (i *increment) run(m *page.Meta, since State) error {
 
 func (i *increment) read(start page.ID, pages int) ([]byte, error) {
 	n := pages * i.db.pageSize
-	if cap(i.buf) < n {
-		i.buf = make([]byte, n)
-	}
-	b := i.buf[:n]
-	if i.medium {
-		return b, i.db.file.ReadMedium(fsync.OpPageRead, b, i.db.offset(start))
-	}
-	p, err := i.db.mapped(start, pages)
-	copy(b, p)
-	return b, err
-}
-
-func (i *increment) write(b []byte) error {
-	n, err := i.w.Write(b)
-	i.n += int64(n)
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
-	}
-	return err
+	i.buf = slices.Grow(i.buf[:0], n)[:n]
+	return i.buf, i.fetch(i.buf, start)
 }
