@@ -20,6 +20,7 @@ type state struct {
 	root     handle
 	count    uint64
 	sequence uint64
+	flags    uint32 // of the meta page
 }
 
 // group is the transactions that go out with one flush. Its pages are born
@@ -121,7 +122,7 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	g.freed = append(g.freed, tx.freed...)
 	g.pages += pages
 	top := tx.root()
-	g.tip = state{id: tx.id, root: top.tree.root, count: top.tree.count, sequence: top.sequence}
+	g.tip = state{id: tx.id, root: top.tree.root, count: top.tree.count, sequence: top.sequence, flags: tx.flags}
 	db.tip = g.tip
 	return g, nil
 }
@@ -256,5 +257,5 @@ func (db *DB) abandon(g *group, err error) {
 }
 
 func stateOf(m *page.Meta) state {
-	return state{id: m.TxID, root: handle{ref: m.Root.Root}, count: m.Root.Count, sequence: m.Root.Sequence}
+	return state{id: m.TxID, root: handle{ref: m.Root.Root}, count: m.Root.Count, sequence: m.Root.Sequence, flags: m.Flags}
 }

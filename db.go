@@ -90,7 +90,6 @@ type DB struct {
 	flusher  flushLock          // flush lock: guards the fields below
 	space    *space
 	flushing flush
-	flags    uint32 // of the meta pages to be written
 	slots    [2]slotState
 
 	metaImage [page.MetaSize]byte // of the meta slot being written
@@ -264,7 +263,7 @@ func (db *DB) newWrite(ctx context.Context) (*Tx, error) {
 		db.writer.unlock()
 		return nil, err
 	}
-	tx.id = tip.id + 1
+	tx.id, tx.flags = tip.id+1, tip.flags
 	w.root.beRoot(tx, tip)
 	tx.top.Store(&w.root)
 	db.holder.Store(tx)

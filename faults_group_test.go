@@ -152,3 +152,45 @@ func TestFaults_OpenTransactionFallsWithItsBase(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// SetReadOnly that fails with the group it is in changes nothing, neither now nor with a
+// later commit.
+func TestFaults_ReadOnlyFallsWithItsGroup(t *testing.T) {
+	watch(t, "read-only in a group")
+	f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "frozen.db"), want: map[page.TxID]map[string]string{1: {}}}
+	db, disk, faults, err := openFaulty(t, f.path, &simdisk.Image{}, Options{}, func(*fsync.Faults) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.db, f.disk = db, disk
+	defer db.Close()
+	f.put("a", "1")
+	beside, err := db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := beside.Bucket([]byte("bucket")).Put([]byte("beside"), nil); err != nil {
+		t.Fatal(err)
+	}
+	g, err := beside.seal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults.Fail(fsync.OpPageWrite, 1, syscall.EIO)
+	if err := db.SetReadOnly(true); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrPoisoned) {
+		t.Fatalf("SetReadOnly: %v", err)
+	}
+	if err := db.await(g); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("the transaction beside it: %v", err)
+	}
+	if db.IsReadOnly() {
+		t.Error("read-only after SetReadOnly failed")
+	}
+	f.put("b", "2")
+	if got := db.published.Load().meta.Flags; got != 0 {
+		t.Errorf("the next commit has the flags %d", got)
+	}
+	if err := db.SetReadOnly(true); err != nil || !db.IsReadOnly() {
+		t.Errorf("SetReadOnly once more: %v", err)
+	}
+}

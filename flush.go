@@ -157,7 +157,7 @@ func (f *flush) writePages() (*page.Meta, error) {
 func (f *flush) meta(root handle) *page.Meta {
 	db, e := f.db, f.edit
 	m := db.published.Load().meta
-	m.TxID, m.Flags = f.tx, db.flags
+	m.TxID, m.Flags = f.tx, f.g.tip.flags
 	m.DurableTx = db.durable
 	m.End = page.ID(db.space.free.end())
 	m.Root = page.Bucket{Root: root.ref, Sequence: f.g.tip.sequence, Count: f.g.tip.count}

@@ -26,29 +26,30 @@ func (db *DB) SetReadOnly(on bool) error {
 		db.writer.unlock()
 		return ErrDatabaseNotOpen
 	}
-	was := db.frozen.Load()
 	tx, err := db.newWrite(context.Background())
 	if err != nil {
 		return err
 	}
-	db.flusher.lock()
-	flags := db.flags
-	db.flags = flags &^ page.MetaReadOnly
+	tx.flags &^= page.MetaReadOnly
 	if on {
-		db.flags |= page.MetaReadOnly
+		tx.flags |= page.MetaReadOnly
 	}
-	db.flusher.unlock()
 	db.frozen.Store(on) // before the writer lock is released
-	err = tx.commit()
-	if err == nil {
-		err = db.Sync()
+	if err := tx.commit(); err != nil {
+		db.refreeze()
+		return err
 	}
-	if err != nil {
-		// What is in the file is unknown at worst, and then the handle is poisoned.
-		db.flusher.lock()
-		db.flags = flags
-		db.flusher.unlock()
-		db.frozen.Store(was)
+	return db.Sync()
+}
+
+// refreeze makes writers heed what the newest state says, after a commit that
+// was to change it failed.
+func (db *DB) refreeze() {
+	if db.lockWriter(context.Background()) != nil {
+		return // closed
 	}
-	return err
+	db.mu.Lock()
+	db.frozen.Store(db.tip.flags&page.MetaReadOnly != 0)
+	db.mu.Unlock()
+	db.writer.unlock()
 }

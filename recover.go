@@ -456,7 +456,6 @@ func (r *recovery) settleName() error {
 func (r *recovery) publish() error {
 	db, c := r.db, r.chosen
 	db.found = c.meta.TxID
-	db.flags = c.meta.Flags
 	db.frozen.Store(c.meta.Flags&page.MetaReadOnly != 0)
 	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
 	for i, s := range r.slots {

@@ -58,6 +58,7 @@ func (tx *Tx) newBucket() *Bucket {
 type writing struct {
 	ctx        context.Context
 	epoch      uint64   // of the tip it builds on
+	flags      uint32   // of the meta page that it leads to
 	nodes      []*node  // made by this transaction
 	freed      []extent // pages of the file given up
 	replaced   []*node  // nodes of earlier transactions given up
