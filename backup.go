@@ -54,6 +54,9 @@ func (db *DB) mapped(start page.ID, pages int) ([]byte, error) {
 	if !ok {
 		return nil, db.corrupt(uint64(start), "pages are not mapped", ErrInvalidMapping)
 	}
+	if pages > 1 && db.sparing.Load() {
+		db.willNeed(start, start+page.ID(pages))
+	}
 	return b, nil
 }
 

@@ -340,6 +340,9 @@ func (c *checker) branch(in *place, n page.Node, within bounds) (keys uint64) {
 	}
 	var buf [3]page.RefAt
 	for i := range n.Count() {
+		if i%maxAhead == 0 && c.db.sparing.Load() {
+			c.db.readAhead(n, i, 1, maxAhead)
+		}
 		for _, at := range n.Refs(i, &buf) {
 			if at.Kind == page.RefChild {
 				keys += c.tree(in, walk.Child(n, at, c.db.pageSize), bounds{separators[i], separators[i+1]})

@@ -31,6 +31,8 @@ type window struct {
 	next  uint8 // index of the next entry to hand out, at least 1
 	end   uint8 // how many there are, 0 = there is no window
 	wide  bool  // the walk has gone on for a while, look far ahead
+	asked uint8 // for how many leaves was asked at once, the last time
+	left  uint8 // how many of them are still to come
 }
 
 // firstLook is how many entries the first window of a walk holds: many walks
@@ -173,7 +175,7 @@ func (c *Cursor) start() bool {
 		c.path = c.steps[:0]
 	}
 	c.path = c.path[:0]
-	c.window.end, c.window.wide = 0, false
+	c.window.end, c.window.wide, c.window.asked, c.window.left = 0, false, 0, 0
 	c.gen = c.bucket.tree.gen
 	return c.bucket.usable()
 }
@@ -322,6 +324,7 @@ func (c *Cursor) turn(d, by int) error {
 	from := c.path[len(c.path)-1]
 	s := &c.path[d]
 	s.i += by
+	c.readAhead(s, by)
 	v, err := t.child(s.view, s.i)
 	if err != nil {
 		return err
@@ -343,6 +346,24 @@ func (c *Cursor) turn(d, by int) error {
 		return t.tx.db.corrupt(uint64(page.IDOf(to.img)), "keys are not in order with those of the page before", nil)
 	}
 	return nil
+}
+
+// readAhead has the leaves read that a walk in direction by is going to need below s,
+// the more the longer it has gone on: many walks are short.
+func (c *Cursor) readAhead(s *step, by int) {
+	db := c.bucket.tx.db
+	if !db.sparing.Load() || s.n != nil || s.img.Level() != 1 {
+		return
+	}
+	w := &c.window
+	if w.left > 0 {
+		w.left--
+		return
+	}
+	w.asked = min(max(2*w.asked, 1), maxAhead)
+	if w.asked > 1 {
+		w.left = uint8(db.readAhead(s.img, s.i, by, int(w.asked)) - 1)
+	}
 }
 
 func (c *Cursor) prev() (bool, error) {

@@ -69,6 +69,9 @@ type DB struct {
 
 	largeTxPages int // Options.LargeTxPages, or the default
 
+	memory  uint64      // bytes that ReadAheadAuto goes by, 0 = not known
+	sparing atomic.Bool // the kernel reads no neighbours along
+
 	published atomic.Pointer[snapshot]
 	readers   readerTable
 	verified  verifiedSet

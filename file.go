@@ -62,6 +62,7 @@ func (db *DB) reach(end uint64) error {
 	if err := db.data.Extend(int64(want) * int64(db.pageSize)); err != nil {
 		return fmt.Errorf("map the grown file %s: %w", db.path, err)
 	}
+	db.adviseMap(int64(want) * int64(db.pageSize))
 	db.verified.reach(page.ID(want))
 	db.filePages.Store(want)
 	return nil

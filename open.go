@@ -68,6 +68,7 @@ func newDB(path string, o *Options) *DB {
 		found:    math.MaxUint64,
 
 		largeTxPages: cmp.Or(o.LargeTxPages, DefaultLargeTxPages),
+		memory:       memoryFor(o.ReadAhead),
 
 		closed:  make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -136,6 +137,7 @@ func (db *DB) mapFile(size int64) error {
 		return fmt.Errorf("%w: %w", ErrInvalidMapping, err)
 	}
 	db.data, db.base = m, m.Base()
+	db.adviseMap(size)
 	db.filePages.Store(uint64(size / int64(db.pageSize)))
 	db.verified.reach(page.ID(db.filePages.Load()))
 	return nil

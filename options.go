@@ -140,6 +140,9 @@ type Options struct {
 	IntegrityKey []byte
 	// Verify says when pages are checked; default VerifyFirst.
 	Verify Verify
+	// ReadAhead says what is read along with a page that is not in memory;
+	// default ReadAheadAuto.
+	ReadAhead ReadAhead
 	// OnRecovery is told of the progress of Open, in the goroutine of Open.
 	OnRecovery func(RecoveryProgress)
 }
@@ -158,6 +161,6 @@ func (o *Options) String() string {
 	if len(o.IntegrityKey) > 0 {
 		key = "yes"
 	}
-	return fmt.Sprintf("{Timeout: %s, ReadOnly: %t, PageSize: %d, MaxSize: %d, Durability: %v, NoSync: %t, NoGrowSync: %t, Mlock: %t, MmapFlags: %d, InitialMmapSize: %d, NoStatistics: %t, IntegrityKey: %s, AllowRemoved: %t, Verify: %d, Logger: %p}",
-		o.Timeout, o.ReadOnly, o.PageSize, o.MaxSize, o.Durability, o.NoSync, o.NoGrowSync, o.Mlock, o.MmapFlags, o.InitialMmapSize, o.NoStatistics, key, o.AllowRemoved, o.Verify, o.Logger)
+	return fmt.Sprintf("{Timeout: %s, ReadOnly: %t, PageSize: %d, MaxSize: %d, Durability: %v, NoSync: %t, NoGrowSync: %t, Mlock: %t, MmapFlags: %d, InitialMmapSize: %d, NoStatistics: %t, IntegrityKey: %s, AllowRemoved: %t, Verify: %d, ReadAhead: %d, Logger: %p}",
+		o.Timeout, o.ReadOnly, o.PageSize, o.MaxSize, o.Durability, o.NoSync, o.NoGrowSync, o.Mlock, o.MmapFlags, o.InitialMmapSize, o.NoStatistics, key, o.AllowRemoved, o.Verify, o.ReadAhead, o.Logger)
 }

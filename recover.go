@@ -103,6 +103,9 @@ func (r *recovery) checkConfig() error {
 	if o.LargeTxPages < 0 {
 		return fmt.Errorf("LargeTxPages is %d: want 0 or more", o.LargeTxPages)
 	}
+	if o.ReadAhead > ReadAheadOff {
+		return fmt.Errorf("no such ReadAhead: %d", o.ReadAhead)
+	}
 	if o.Verify > VerifyNever {
 		return fmt.Errorf("no such Verify: %d", o.Verify)
 	}

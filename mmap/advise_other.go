@@ -9,6 +9,8 @@ const canReserve = false
 
 func advise([]byte, bool) error { return nil }
 
+func willNeed([]byte) {}
+
 func populate([]byte) error { return nil }
 
 func lockPages([]byte) error { return ErrLockUnsupported }

@@ -20,6 +20,9 @@ func advise(b []byte, random bool) error {
 	return madvise(b, advice)
 }
 
+// willNeed wants b, which begins with a page of the system, in memory soon.
+func willNeed(b []byte) { _ = unix.Madvise(b, unix.MADV_WILLNEED) }
+
 func madvise(b []byte, advice int) error {
 	if err := unix.Madvise(b, advice); err != nil {
 		return fmt.Errorf("advise on mapped pages: %w", err)

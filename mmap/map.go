@@ -258,6 +258,16 @@ func (m *Map) Advise(random bool) error {
 	return nil
 }
 
+// WillNeed asks the kernel to read n bytes from offset off on, as far as they are
+// mapped, into memory, and does not wait. It is a hint: errors are not reported.
+// It does nothing on Windows.
+func (m *Map) WillNeed(off int64, n int) {
+	start := off &^ int64(os.Getpagesize()-1)
+	if b, ok := m.At(start, n+int(off-start)); ok {
+		willNeed(b)
+	}
+}
+
 // Close unmaps everything. Slices returned by At must not be used any more,
 // and no other method may run at the same time; afterwards At finds nothing.
 // Further calls do nothing and return nil.
