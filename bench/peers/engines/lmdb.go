@@ -11,7 +11,7 @@ const mapSize = 64 << 30
 
 var lmdbEngine = Engine{
 	Name:     "lmdb",
-	Settings: "map of 64 GiB, `MDB_NOTLS`, values not copied (`RawRead`), read transactions reset and renewed; unsynced: `MDB_NOSYNC`",
+	Settings: "map of 64 GiB, `MDB_NOTLS`, values not copied (`RawRead`), read transactions reset and renewed; unsynced: `MDB_NOSYNC`; where memory is short `MDB_NORDAHEAD`",
 	Open:     openLMDB,
 }
 
@@ -31,6 +31,9 @@ func openLMDB(dir string, o Options) (DB, error) {
 	flags := uint(lmdb.NoTLS)
 	if !o.Durable {
 		flags |= lmdb.NoSync
+	}
+	if o.Memory > 0 {
+		flags |= lmdb.NoReadahead
 	}
 	db := &lmdbDB{env: env}
 	err = errors.Join(env.SetMapSize(mapSize), env.SetMaxDBs(1), env.SetMaxReaders(256))

@@ -8,7 +8,7 @@ import (
 
 var mdbxEngine = Engine{
 	Name:     "mdbx",
-	Settings: "up to 64 GiB, pages of 4 KiB, `MDBX_LIFORECLAIM`, `MDBX_NOSTICKYTHREADS`, read transactions reset and renewed; unsynced: `MDBX_UTTERLY_NOSYNC`",
+	Settings: "up to 64 GiB, pages of 4 KiB, `MDBX_LIFORECLAIM`, `MDBX_NOSTICKYTHREADS`, read transactions reset and renewed; unsynced: `MDBX_UTTERLY_NOSYNC`; where memory is short `MDBX_NORDAHEAD`",
 	Open:     openMDBX,
 }
 
@@ -25,6 +25,9 @@ func openMDBX(dir string, o Options) (DB, error) {
 	flags := uint(mdbx.LifoReclaim | mdbx.NoStickyThreads)
 	if !o.Durable {
 		flags |= mdbx.UtterlyNoSync
+	}
+	if o.Memory > 0 {
+		flags |= mdbx.NoReadahead
 	}
 	db := &mdbxDB{env: env}
 	err = errors.Join(
