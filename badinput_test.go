@@ -193,6 +193,67 @@ func TestBadInput_BothMetasDamaged(t *testing.T) {
 	badOpen(t, path, Options{}, ErrChecksum, "restore from a backup")
 }
 
+// A value that looks like the meta slot of larger pages does not become the database
+// when both slots are gone.
+func TestBadInput_ValueThatLooksLikeASlot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "value.db")
+	put := func(value []byte) []byte {
+		t.Helper()
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+		db := mustOpen(t, path, Options{})
+		putOne(t, db, "k", value)
+		mustClose(t, db)
+		return mustRead(t, path)
+	}
+	value := bytes.Repeat([]byte("v"), 200<<10)
+	copy(value, "here it begins")
+	start, forged := bytes.Index(put(value), value[:14]), 0
+	hasher, check := page.Keys(nil, [16]byte{})
+	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
+		if at := size - start; at >= 0 {
+			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
+			forged++
+		}
+	}
+	if start < 0 || forged == 0 {
+		t.Fatalf("the value begins at %d, no slot fits in", start)
+	}
+	image := put(value)
+	for _, garbage := range []byte{0, 'x'} {
+		copy(image, bytes.Repeat([]byte{garbage}, 2*page.MetaSize))
+		overwriteAt(t, path, 0, image)
+		badOpen(t, path, Options{}, ErrInvalid, "check the path")
+	}
+}
+
+// An increment is told from a damaged database.
+func TestBadInput_Increment(t *testing.T) {
+	dir := t.TempDir()
+	db := mustOpen(t, filepath.Join(dir, "db"), Options{})
+	defer mustClose(t, db)
+	path := filepath.Join(dir, "increment")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before State
+	if err := db.View(func(tx *Tx) (err error) { before, err = tx.State(); return err }); err != nil {
+		t.Fatal(err)
+	}
+	putOne(t, db, "k", []byte("v"))
+	if err := db.View(func(tx *Tx) error { _, err := tx.WriteIncrement(f, before); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{false, true} {
+		badOpen(t, path, Options{ReadOnly: readOnly}, ErrIncrement, "lightning-cli restore")
+	}
+}
+
 func TestBadInput_NotRegular(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

@@ -70,6 +70,9 @@ var (
 	ErrIntegrityKey = errors.New("wrong integrity key")
 	// ErrNotRegular is returned by Open for a directory, FIFO, socket or device.
 	ErrNotRegular = fsync.ErrNotRegular
+	// ErrIncrement is returned by Open for an increment of a backup, which is a part
+	// of a database.
+	ErrIncrement = errors.New("not a database but an increment of a backup")
 	// ErrMoveIntoSelf is returned by MoveBucket into the bucket's own descendant.
 	ErrMoveIntoSelf = errors.New("a bucket cannot be moved into itself")
 	// ErrBucketDepth is returned for a bucket more than MaxBucketDepth levels
@@ -177,6 +180,7 @@ var openActions = []struct {
 	{ErrIntegrityKey, "give the key that the file was created with in Options.IntegrityKey"},
 	{ErrInvalid, "check the path; the file was left as it is"},
 	{ErrVersionMismatch, "open it with the release that wrote it"},
+	{ErrIncrement, "restore it on the full backup and the increments before it: 'lightning-cli restore', or package backup"},
 	{ErrNotRegular, "give the path of a regular file"},
 	{ErrChecksum, "keep the file and restore from a backup; 'lightning-cli check' shows the damage"},
 }

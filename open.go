@@ -22,7 +22,7 @@ import (
 // nothing, so it takes the same time whatever the size of the file and however
 // it was closed. It fails with an *OpenError that names the path and what to do
 // about ErrInvalid, ErrVersionMismatch, ErrChecksum, ErrIntegrityKey,
-// ErrTimeout, ErrNotRegular or an error of the file system; the file is then as
+// ErrTimeout, ErrNotRegular, ErrIncrement or an error of the file system; the file is then as
 // it was.
 func Open(path string, mode os.FileMode, options *Options) (*DB, error) {
 	if options == nil {

@@ -248,6 +248,9 @@ func (r *recovery) discover() error {
 	for n := page.MinSize; n <= page.MaxSize; n *= 2 {
 		sizes = append(sizes, n)
 	}
+	if _, err := page.PeekIncrement(r.head); !errors.Is(err, page.ErrIncrementMagic) {
+		return ErrIncrement
+	}
 	// Slot 0 tells the page size; if it is damaged, slot 1 is where it says.
 	var first error
 	var unsure *page.MetaIdentity
@@ -260,6 +263,9 @@ func (r *recovery) discover() error {
 			return err
 		}
 		id, err := page.PeekMeta(b)
+		if err == nil && id.PageSize == n && len(db.options.IntegrityKey) == 0 {
+			err = r.leads(n)
+		}
 		if err == nil && (n == 0 || id.PageSize == n) {
 			check := db.useKey(id.FileID)
 			if _, err = page.DecodeMeta(b, db.hasher, check); err == nil {
@@ -280,6 +286,20 @@ func (r *recovery) discover() error {
 		first = page.ErrMetaMagic
 	}
 	return metaError(first)
+}
+
+// leads fails if page 0 of a file with pages of the given size holds more than its
+// meta slot: then its pages are smaller, and what looks like slot 1 is a value. A value cannot
+// know the integrity key.
+func (r *recovery) leads(size int) error {
+	rest := make([]byte, size-page.MetaSize)
+	if err := r.db.file.ReadMedium(fsync.OpMetaRead, rest, page.MetaSize); err != nil {
+		return err
+	}
+	if !allZero(rest) {
+		return fmt.Errorf("%w in slot 0, and none of pages of %d bytes in slot 1", page.ErrMetaMagic, size)
+	}
+	return nil
 }
 
 // slot returns the bytes of the meta slot at the given offset of the file.
