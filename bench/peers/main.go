@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,7 +82,7 @@ func parse(args []string) (*settings, error) {
 	f.StringVar(&s.Dir, "dir", "", "directory for the databases, which must not be in memory; default: a new one here, removed at the end")
 	f.StringVar(&s.report, "report", "", "directory to write PEERS.md and the plots in peers/ to")
 	f.StringVar(&s.json, "json", "", "file to write the raw results to, one JSON object a line")
-	f.StringVar(&s.from, "from", "", "file of raw results to report on, instead of measuring")
+	f.StringVar(&s.from, "from", "", "files of raw results to report on, with commas between, instead of measuring")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func numbers(list string) (all []int, err error) {
 // results measures, or reads what was measured before.
 func (s *settings) results() (info report.Info, results []runner.Result, err error) {
 	if s.from != "" {
-		return readResults(s.from)
+		return readAll(strings.Split(s.from, ","))
 	}
 	if s.Dir == "" {
 		if s.Dir, err = os.MkdirTemp(".", "data-"); err != nil {
@@ -192,6 +193,28 @@ func onDisk(dir string) error {
 		return fmt.Errorf("%s is in memory; name a directory on a disk with -dir", dir)
 	}
 	return nil
+}
+
+// readAll reads the raw results of runs on one machine, which must have measured as
+// often and as long.
+func readAll(names []string) (info report.Info, results []runner.Result, err error) {
+	for i, name := range names {
+		of, some, err := readResults(name)
+		if err != nil {
+			return info, nil, err
+		}
+		results = append(results, some...)
+		if i == 0 {
+			info = of
+			continue
+		}
+		if !slices.Equal(of.Machine, info.Machine) || of.Rounds != info.Rounds || of.Seconds != info.Seconds {
+			return info, nil, fmt.Errorf("%s and %s were measured on different machines, or not as often or as long", names[0], name)
+		}
+		info.Command += "\n" + of.Command
+		info.Memory = max(info.Memory, of.Memory)
+	}
+	return info, results, nil
 }
 
 // readResults reads a file of raw results: what the run was, and its results.

@@ -29,6 +29,8 @@ func (c *Cell) build() error {
 		case Random:
 			p := newPermutation(c.Keys, insertion)
 			_, err = c.load(db, &p, ValueSize, put)
+		case Sorted:
+			_, err = c.load(db, nil, ValueSize, put)
 		case Big:
 			err = c.loadBig(db)
 		case Holes:

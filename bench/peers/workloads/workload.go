@@ -39,6 +39,7 @@ type Base string
 const (
 	Empty  Base = ""       // none
 	Random Base = "random" // the keys, put in random order
+	Sorted Base = "sorted" // the keys, put in ascending order
 	Big    Base = "big"    // values of 1 MiB
 	Holes  Base = "holes"  // values of 1,000 bytes, 90 % of them deleted again
 )
