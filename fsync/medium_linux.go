@@ -1,6 +1,8 @@
 package fsync
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,13 +16,15 @@ import (
 const (
 	directAlign = 4096      // alignment that direct reads keep; no device in use wants more
 	bounceBytes = 256 << 10 // bytes that one direct read takes at most
+
+	largestFolio = 2 << 20 // bytes that the page cache keeps in one piece at most
 )
 
 // medium reads past the page cache through a second descriptor with
 // O_DIRECT, opened by the first read; file systems without direct reads get a
-// plain one. The pages are dropped from the cache first, so that a map, too,
-// shows what the medium has and not what a failed sync left lying. Pages that
-// are dirty, or mapped and in use, stay in the cache.
+// plain one. What the cache has otherwise than the medium is dropped from it, so that a
+// map, too, shows what the medium has and not what a failed sync left lying. Pages
+// that are dirty, or mapped and in use, stay in the cache.
 type medium struct {
 	once sync.Once
 	file *os.File    // nil if there is no direct way
@@ -28,22 +32,73 @@ type medium struct {
 }
 
 func (m *medium) read(f *osFile, p []byte, off int64) error {
+	if len(p) == 0 {
+		return nil
+	}
 	m.once.Do(func() { m.file = openDirect(f) })
+	if m.file != nil && !m.off.Load() {
+		switch err := m.readDirect(p, off); err {
+		case nil:
+			return f.reconcile(p, off)
+		case unix.EINVAL:
+			m.off.Store(true)
+		default:
+			return errors.Join(err, f.dropCached(off, len(p)))
+		}
+	}
+	if err := f.dropCached(off, len(p)); err != nil {
+		return err
+	}
+	return f.readFull(p, off)
+}
+
+// reconcile drops from the page cache what is not as in p, which the medium has at
+// off. What is the same stays: its next use costs no read. Where the
+// kernel does not tell what is cached (before 6.5, or a file of somebody else) all is dropped.
+func (f *osFile) reconcile(p []byte, off int64) error {
+	var in unix.Cachestat_t
+	err := f.control(func(fd uintptr) error {
+		return unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(len(p))}, &in, 0)
+	})
+	granule := int64(os.Getpagesize())
+	first, end := off/granule, (off+int64(len(p))+granule-1)/granule
+	switch {
+	case err != nil:
+		return f.dropCached(off, len(p))
+	case in.Cache == 0 || in.Cache == uint64(end-first) && f.hasCached(p, off):
+		return nil
+	case in.Cache < uint64(end-first) && end-first > 1: // some of them
+		half := int((first+end)/2*granule - off)
+		return errors.Join(f.reconcile(p[:half], off), f.reconcile(p[half:], off+int64(half)))
+	}
+	// The cache drops a folio as a whole or not at all.
+	start := off &^ (largestFolio - 1)
+	return f.dropCached(start, int((off+int64(len(p))-start+largestFolio-1)&^(largestFolio-1)))
+}
+
+// hasCached reports whether the page cache has p at off.
+func (f *osFile) hasCached(p []byte, off int64) bool {
+	b := bouncePool.Get().(*bounce)
+	defer bouncePool.Put(b)
+	for len(p) > 0 {
+		n := min(len(p), bounceBytes)
+		if f.readFull(b.aligned[:n], off) != nil || !bytes.Equal(b.aligned[:n], p[:n]) {
+			return false
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return true
+}
+
+func (f *osFile) dropCached(off int64, n int) error {
 	err := f.control(func(fd uintptr) error {
 		start := off &^ (directAlign - 1)
-		return unix.Fadvise(int(fd), start, off+int64(len(p))-start, unix.FADV_DONTNEED)
+		return unix.Fadvise(int(fd), start, off+int64(n)-start, unix.FADV_DONTNEED)
 	})
 	if err != nil {
 		return fmt.Errorf("drop cached pages: %w", err)
 	}
-	if m.file != nil && !m.off.Load() {
-		err := m.readDirect(p, off)
-		if err != unix.EINVAL {
-			return err
-		}
-		m.off.Store(true)
-	}
-	return f.readFull(p, off)
+	return nil
 }
 
 func (m *medium) close() error {

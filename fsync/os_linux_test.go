@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lightning-db/lightning/internal/memdir"
 )
 
@@ -37,6 +39,51 @@ func TestFile_ReadMedium_SeesWrites(t *testing.T) {
 		}
 		if !bytes.Equal(got, want) {
 			t.Fatalf("round %d: old bytes", i)
+		}
+	}
+}
+
+// What the page cache has as the medium does stays there.
+func TestFile_ReadMedium_KeepsTheCache(t *testing.T) {
+	f := create(t, t.TempDir())
+	data := random(600_000)
+	if err := f.WriteAt(OpPageWrite, data, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(OpSync); err != nil {
+		t.Fatal(err)
+	}
+	cached := func() int {
+		t.Helper()
+		var in unix.Cachestat_t
+		if err := unix.Cachestat(uint(f.OSFile().Fd()), &unix.CachestatRange{}, &in, 0); err != nil {
+			t.Skip("this kernel does not tell what is cached: ", err)
+		}
+		return int(in.Cache)
+	}
+	whole := cached()
+	read := func() {
+		t.Helper()
+		p := make([]byte, len(data))
+		if err := f.ReadMedium(OpPageRead, p, 0); err != nil || !bytes.Equal(p, data) {
+			t.Fatalf("wrong bytes, or %v", err)
+		}
+	}
+	read()
+	if f.(*osFile).medium.off.Load() {
+		t.Skip("no direct reads here")
+	}
+	if n := cached(); n != whole {
+		t.Errorf("%d of %d pages are left in the cache", n, whole)
+	}
+	for _, hole := range []int64{0, 70 * page, 100 * page} { // the cache has part of it
+		if err := unix.Fadvise(int(f.OSFile().Fd()), hole, 20*page, unix.FADV_DONTNEED); err != nil {
+			t.Fatal(err)
+		}
+		before := cached()
+		read()
+		if n := cached(); n != before {
+			t.Errorf("with a hole at %d: %d of %d pages are left in the cache", hole, n, before)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lightning-db/lightning/chaos/powerfs"
+	"github.com/lightning-db/lightning/fsync"
 )
 
 // TestProbe looks at the file system through the kernel, from a child: what
@@ -107,7 +108,7 @@ func probeLies(f *os.File, path string, shown []byte) error {
 	if err := unix.Munmap(shown); err != nil { // mapped pages are not dropped
 		return err
 	}
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+	if err := probeMedium(path, direct); err != nil {
 		return err
 	}
 	cached := make([]byte, probeSize)
@@ -125,6 +126,24 @@ func probeLies(f *os.File, path string, shown []byte) error {
 		return errors.New("a new map shows what the medium has not")
 	}
 	return errors.Join(unix.Munmap(again), unix.Munmap(direct), d.Close())
+}
+
+// probeMedium: ReadMedium returns what the medium has, and drops from the page
+// cache what is otherwise there.
+func probeMedium(path string, medium []byte) (err error) {
+	f, err := fsync.Open(path, os.O_RDWR, 0, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	got := make([]byte, len(medium))
+	if err := f.ReadMedium(fsync.OpPageRead, got, 0); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, medium) {
+		return errors.New("ReadMedium returns what the medium has not")
+	}
+	return nil
 }
 
 // probeNames: names change at once for the process, and the directory lists
