@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -296,6 +297,98 @@ func TestVerify_OtherPast(t *testing.T) {
 	var damage *lightning.CorruptionError
 	if good, err := Verify(t.Context(), second.parts, h.o); !errors.As(err, &damage) || damage.Path != second.parts[2] || len(good) != 2 {
 		t.Errorf("Verify: %d good states, %v", len(good), err)
+	}
+}
+
+// Whatever past a chain mixes, Verify says of each of its states what Restore finds:
+// also where an older page of the right digest leads to pages that were written over since.
+func TestVerify_Forks(t *testing.T) {
+	r := seed.Rand(t)
+	refused, over := 0, 0
+	for range 60 {
+		h := &history{t: t, dir: t.TempDir(), rnd: r, now: map[string]string{}}
+		h.open("first.ldb")
+		h.touch("one", 1500)
+		h.touch("two", 500)
+		h.back()
+		h.touch("one", 1+r.IntN(12))
+		h.back()
+		h.close()
+		// The other past has all that the first one did to bucket one still before it.
+		if _, err := Restore(t.Context(), filepath.Join(h.dir, "second.ldb"), 0o600, h.parts[:1], h.o); err != nil {
+			t.Fatal(err)
+		}
+		h.open("second.ldb")
+		for range 4 + r.IntN(4) { // to get to the number that the last part leads to
+			h.touch("two", 1+r.IntN(4))
+		}
+		path := filepath.Join(h.dir, "other")
+		if _, err := Create(t.Context(), h.db, path, h.parts[1], 0o600, h.o); err == nil { // else it is known to be none of its states
+			h.parts = append(h.parts, path)
+		}
+		h.close()
+		good, err := Verify(t.Context(), h.parts, h.o)
+		if (err == nil) != (len(good) == len(h.parts)) {
+			t.Fatalf("%d of %d states are good, %v", len(good), len(h.parts), err)
+		}
+		if err != nil {
+			refused++
+			if strings.Contains(err.Error(), "written over") {
+				over++
+			}
+			if _, err := Restore(t.Context(), filepath.Join(h.dir, "bad.ldb"), 0o600, h.parts[:len(good)+1], h.o); err == nil {
+				t.Errorf("Verify refuses what Restore takes: %v", err)
+			}
+		}
+		for i := range good {
+			if _, err := Restore(t.Context(), filepath.Join(h.dir, fmt.Sprint("good", i)), 0o600, h.parts[:i+1], h.o); err != nil {
+				t.Errorf("%d parts are good, and %d cannot be restored: %v", len(good), i+1, err)
+			}
+		}
+	}
+	t.Logf("%d chains refused, %d for pages written over", refused, over)
+	if over == 0 {
+		t.Error("no chain was refused for pages written over")
+	}
+}
+
+// touch puts n random keys into a bucket, in a transaction each but for a first load.
+func (h *history) touch(bucket string, n int) {
+	h.t.Helper()
+	each := 1
+	if n > 100 {
+		each = n
+	}
+	for ; n > 0; n -= each {
+		if err := h.db.Update(func(tx *lightning.Tx) error {
+			b, err := tx.CreateBucketIfNotExists([]byte(bucket))
+			for range each {
+				if err == nil {
+					err = b.Put(fmt.Appendf(nil, "key %05d", h.rnd.IntN(3000)), bytes.Repeat([]byte{'v'}, 100))
+				}
+			}
+			return err
+		}); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// open opens a database of the directory.
+func (h *history) open(name string) {
+	h.t.Helper()
+	db, err := lightning.Open(filepath.Join(h.dir, name), 0o600, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.db = db
+	h.t.Cleanup(func() { db.Close() })
+}
+
+func (h *history) close() {
+	h.t.Helper()
+	if err := h.db.Close(); err != nil {
+		h.t.Fatal(err)
 	}
 }
 

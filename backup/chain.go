@@ -25,15 +25,15 @@ type chain struct {
 	ctx   context.Context
 	o     *Options
 	parts []*part
-	sums  digests // of the extents of the state reached so far, and of older ones
-	done  int64   // bytes read
+	laid  *overlay // the state reached so far
+	done  int64    // bytes read
 	total int64
 }
 
 // openChain opens the parts and looks whether they continue each other. The
 // caller closes the chain, after an error too.
 func openChain(ctx context.Context, paths []string, o *Options) (*chain, error) {
-	c := &chain{ctx: ctx, o: o, sums: make(digests)}
+	c := &chain{ctx: ctx, o: o, laid: newOverlay()}
 	if len(paths) == 0 {
 		return c, fmt.Errorf("%w: no part is given", ErrChain)
 	}
@@ -83,21 +83,21 @@ func (c *chain) run(p *part, out sink) error {
 		r.stream = bufio.NewReaderSize(io.NewSectionReader(fileReader{p.file}, 2*page.MetaSize, p.Size-2*page.MetaSize), readSize)
 		c.advance(2 * page.MetaSize)
 	}
+	c.laid.next()
 	var older []walk.Demand
 	w.Older = func(d walk.Demand) error {
 		older = append(older, d)
 		return nil
 	}
 	w.Visit = func(d walk.Demand, b []byte) error {
-		c.sums.set(d.Ref)
-		if out == nil {
-			return nil
+		if err := c.laid.bring(d, b); err != nil || out == nil {
+			return err
 		}
 		return out(d, b)
 	}
 	err := w.Run()
 	if err == nil {
-		err = c.hold(&w, older)
+		err = c.hold(older)
 	}
 	if err == nil && p.Since != nil {
 		err = r.atEnd()
@@ -108,16 +108,13 @@ func (c *chain) run(p *part, out sink) error {
 
 // hold looks whether the extents that the part does not bring are what the
 // parts before it brought.
-func (c *chain) hold(w *walk.Walk, older []walk.Demand) error {
-	for _, d := range older {
-		for id := d.Ref.ID; id < d.Ref.ID+page.ID(d.Pages); id++ {
-			if w.Visited(id) {
-				return &walk.Fault{Page: id, Problem: "page belongs to two extents"}
-			}
+func (c *chain) hold(older []walk.Demand) error {
+	for i, d := range older {
+		if i%1024 == 0 && c.ctx.Err() != nil {
+			return c.ctx.Err()
 		}
-		if !c.sums.has(d.Ref) {
-			return &walk.Fault{Page: d.Ref.ID, Problem: fmt.Sprintf(
-				"extent born in transaction %d is not what the parts before have: the database's past is not that of the backup", d.Ref.Birth)}
+		if err := c.laid.keep(d); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -214,22 +211,4 @@ type fileReader struct{ fsync.File }
 
 func (f fileReader) ReadAt(b []byte, off int64) (int, error) {
 	return f.File.ReadAt(fsync.OpPageRead, b, off)
-}
-
-// digests remembers the digest of the extent that begins at a page: 24 bytes a
-// page of the database.
-type digests map[page.ID]*[256]page.Digest
-
-func (d digests) set(r page.Ref) {
-	chunk := d[r.ID>>8]
-	if chunk == nil {
-		chunk = new([256]page.Digest)
-		d[r.ID>>8] = chunk
-	}
-	chunk[r.ID&255] = r.Digest
-}
-
-func (d digests) has(r page.Ref) bool {
-	chunk := d[r.ID>>8]
-	return chunk != nil && chunk[r.ID&255] == r.Digest
 }

@@ -11,6 +11,6 @@
 // bytes that were backed up, in the order in which they were made, and name the part
 // and the page that is not.
 //
-// Reading order: part.go (one file), chain.go (what holds the parts together),
+// Reading order: part.go (one file), chain.go and overlay.go (what holds the parts together),
 // create.go, verify.go, restore.go.
 package backup

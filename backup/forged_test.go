@@ -85,7 +85,7 @@ func TestInspect_FieldsThatContradict(t *testing.T) {
 func TestVerify_OverlapOfNewAndOld(t *testing.T) {
 	f := newForgery(t)
 	var older walk.Demand
-	c := &chain{ctx: t.Context(), o: &Options{}, sums: make(digests)}
+	c := &chain{ctx: t.Context(), o: &Options{}, laid: newOverlay()}
 	if err := c.run(f.full, func(d walk.Demand, _ []byte) error {
 		if d.Pages == 2 {
 			older = d

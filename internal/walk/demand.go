@@ -13,6 +13,8 @@ type Demand struct {
 	Pages int
 	Types []page.Type // allowed
 	Level int         // AnyLevel where it does not matter
+
+	Parent page.ID // page that refers to it; 0 = the meta page
 }
 
 // AnyLevel is the level of a root, which may have any.
@@ -29,20 +31,20 @@ var (
 )
 
 // Tree returns what a reference to the root of a bucket asks for.
-func Tree(r page.Ref) Demand { return Demand{r, 1, treeTypes, AnyLevel} }
+func Tree(r page.Ref) Demand { return Demand{Ref: r, Pages: 1, Types: treeTypes, Level: AnyLevel} }
 
 // SpaceTop returns what the reference to the top of the map of free pages asks for.
-func SpaceTop(r page.Ref) Demand { return Demand{r, 1, indexTypes, AnyLevel} }
+func SpaceTop(r page.Ref) Demand { return Demand{Ref: r, Pages: 1, Types: indexTypes, Level: AnyLevel} }
 
 // SpaceLog returns what a reference to a page of the space log asks for.
-func SpaceLog(r page.Ref) Demand { return Demand{r, 1, logTypes, AnyLevel} }
+func SpaceLog(r page.Ref) Demand { return Demand{Ref: r, Pages: 1, Types: logTypes, Level: AnyLevel} }
 
 // SpaceChild returns what a reference in a space index of the given level asks for.
 func SpaceChild(r page.Ref, level int) Demand {
 	if level == 1 {
-		return Demand{r, 1, bitsTypes, AnyLevel}
+		return Demand{Ref: r, Pages: 1, Types: bitsTypes, Level: AnyLevel}
 	}
-	return Demand{r, 1, indexTypes, level - 1}
+	return Demand{Ref: r, Pages: 1, Types: indexTypes, Level: level - 1}
 }
 
 // Child returns what the reference at in the node n asks for.
@@ -67,14 +69,22 @@ func (d *Demand) Match(b []byte) error {
 	if err := page.MatchHeader(b, d.Ref, page.TypeOf(b), d.Pages); err != nil {
 		return &Fault{Page: d.Ref.ID, Problem: "header", Err: err}
 	}
-	if !slices.Contains(d.Types, page.TypeOf(b)) {
-		return &Fault{Page: d.Ref.ID, Problem: fmt.Sprintf("type is %v, want %v", page.TypeOf(b), d.Types)}
-	}
-	if d.Level != AnyLevel && page.LevelOf(b) != d.Level {
-		return &Fault{Page: d.Ref.ID, Problem: fmt.Sprintf("level is %d, want %d: leaves at different depths", page.LevelOf(b), d.Level)}
+	if err := d.MatchKind(page.TypeOf(b), page.LevelOf(b)); err != nil {
+		return err
 	}
 	if err := page.Validate(b); err != nil {
 		return &Fault{Page: d.Ref.ID, Problem: "structure", Err: err}
+	}
+	return nil
+}
+
+// MatchKind returns a *Fault if d asks for another type or level.
+func (d *Demand) MatchKind(t page.Type, level int) error {
+	if !slices.Contains(d.Types, t) {
+		return &Fault{Page: d.Ref.ID, Problem: fmt.Sprintf("type is %v, want %v", t, d.Types)}
+	}
+	if d.Level != AnyLevel && level != d.Level {
+		return &Fault{Page: d.Ref.ID, Problem: fmt.Sprintf("level is %d, want %d: leaves at different depths", level, d.Level)}
 	}
 	return nil
 }

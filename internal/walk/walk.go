@@ -63,7 +63,7 @@ const (
 func (w *Walk) Run() error {
 	w.seen = make(pageSet)
 	for _, d := range []Demand{Tree(w.Meta.Root.Root), SpaceTop(w.Meta.Space), SpaceLog(w.Meta.SpaceLog)} {
-		if err := w.want(d); err != nil {
+		if err := w.want(d, 0); err != nil {
 			return err
 		}
 	}
@@ -83,15 +83,17 @@ func (w *Walk) Run() error {
 	return nil
 }
 
-// Visited reports whether the page is part of an extent that was visited, or is
-// about to be.
+// Visited reports whether the page is part of an extent that was visited.
 func (w *Walk) Visited(id page.ID) bool { return w.seen.has(id) }
 
-// want adds an extent, unless it is zero or too old.
-func (w *Walk) want(d Demand) error {
+// want adds an extent that the given page refers to, unless it is zero or too old.
+func (w *Walk) want(d Demand, parent page.ID) error {
+	d.Parent = parent
 	switch {
 	case d.Ref.IsZero() || w.OnlyNewest && d.Ref.Birth != w.Meta.TxID:
 		return nil
+	case d.Ref.ID > w.Meta.End || uint64(d.Pages) > uint64(w.Meta.End-d.Ref.ID):
+		return &Fault{Page: d.Ref.ID, Problem: "reference past the end of the file"}
 	case d.Ref.Birth <= w.Since:
 		if w.Older != nil {
 			return w.Older(d)
@@ -104,14 +106,9 @@ func (w *Walk) want(d Demand) error {
 
 // visit reads the extents, neighbours together, and visits each.
 func (w *Walk) visit(round []Demand) error {
-	for _, d := range round {
-		if end := uint64(d.Ref.ID) + uint64(d.Pages); end > uint64(w.Meta.End) {
-			return &Fault{Page: d.Ref.ID, Problem: "reference past the end of the file"}
-		}
-		for id := d.Ref.ID; id < d.Ref.ID+page.ID(d.Pages); id++ {
-			if !w.seen.add(id) {
-				return &Fault{Page: id, Problem: "page is referred to twice"}
-			}
+	for i, d := range round {
+		if i > 0 && d.Ref.ID < round[i-1].Ref.ID+page.ID(round[i-1].Pages) {
+			return &Fault{Page: d.Ref.ID, Problem: "page is referred to twice"}
 		}
 	}
 	for len(round) > 0 {
@@ -123,6 +120,12 @@ func (w *Walk) visit(round []Demand) error {
 		b, err := w.Read(round[0].Ref.ID, pages)
 		if err != nil {
 			return fmt.Errorf("read %d pages from page %d on: %w", pages, round[0].Ref.ID, err)
+		}
+		// Only now: a reference can speak of more pages than anybody has.
+		for id := round[0].Ref.ID; id < round[0].Ref.ID+page.ID(pages); id++ {
+			if !w.seen.add(id) {
+				return &Fault{Page: id, Problem: "page is referred to twice"}
+			}
 		}
 		w.extents = w.extents[:0]
 		for _, d := range round[:n] {
@@ -162,13 +165,14 @@ func (w *Walk) one(d Demand, b []byte, got page.Digest) error {
 
 // follow asks for the extents that b refers to.
 func (w *Walk) follow(b []byte) error {
+	own := page.IDOf(b)
 	switch page.TypeOf(b) {
 	case page.TypeBranch, page.TypeLeaf:
 		n := page.Node(b)
 		var buf [3]page.RefAt
 		for i := range n.Count() {
 			for _, at := range n.Refs(i, &buf) {
-				if err := w.want(Child(n, at, w.PageSize)); err != nil {
+				if err := w.want(Child(n, at, w.PageSize), own); err != nil {
 					return err
 				}
 			}
@@ -176,16 +180,16 @@ func (w *Walk) follow(b []byte) error {
 	case page.TypeSpaceIndex:
 		x := page.SpaceIndex(b)
 		for i := range x.Count() {
-			if err := w.want(SpaceChild(x.Entry(i).Ref, page.LevelOf(b))); err != nil {
+			if err := w.want(SpaceChild(x.Entry(i).Ref, page.LevelOf(b)), own); err != nil {
 				return err
 			}
 		}
 	case page.TypeSpaceLog:
 		prev, _, err := page.SpaceLog(b)
 		if err != nil {
-			return &Fault{Page: page.IDOf(b), Problem: "space log", Err: err}
+			return &Fault{Page: own, Problem: "space log", Err: err}
 		}
-		return w.want(SpaceLog(prev))
+		return w.want(SpaceLog(prev), own)
 	}
 	return nil
 }
