@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
@@ -65,7 +66,7 @@ type part struct {
 }
 
 func openPart(ctx context.Context, path string, o *Options) (_ *part, err error) {
-	f, err := fsync.Open(path, 0, 0, nil)
+	f, err := openLocked(ctx, path, os.O_RDONLY, o)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +75,6 @@ func openPart(ctx context.Context, path string, o *Options) (_ *part, err error)
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := fsync.Lock(ctx, f, false, o.LockTimeout); err != nil {
-		if errors.Is(err, fsync.ErrLockTimeout) {
-			err = fmt.Errorf("%s: %w: %w", path, lightning.ErrTimeout, err)
-		}
-		return nil, err
-	}
 	p := &part{Part: Part{Path: path}, file: f}
 	if p.Size, err = f.Size(); err != nil {
 		return nil, err
@@ -94,6 +89,22 @@ func openPart(ctx context.Context, path string, o *Options) (_ *part, err error)
 	return p, p.readIncrement(o, head)
 }
 
+// openLocked opens a file and locks it, for others that read it or, with os.O_RDWR, for
+// nobody.
+func openLocked(ctx context.Context, path string, flag int, o *Options) (fsync.File, error) {
+	f, err := fsync.Open(path, flag, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := fsync.Lock(ctx, f, flag == os.O_RDWR, o.LockTimeout); err != nil {
+		if errors.Is(err, fsync.ErrLockTimeout) {
+			err = fmt.Errorf("%s: %w: %w", path, lightning.ErrTimeout, err)
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // slot returns MetaSize bytes at off, less at the end of the file.
 func (p *part) slot(off int64) ([]byte, error) {
 	b := make([]byte, page.MetaSize)
@@ -104,33 +115,45 @@ func (p *part) slot(off int64) ([]byte, error) {
 	return b[:n], err
 }
 
-// readFull finds the newest meta of a database file. Slot 0 says where slot 1 is.
-// Only if slot 0 cannot be read is slot 1 looked for, where each page size has it;
-// the first that is good counts, since further on there may be anything, values that look like a
-// slot too.
+// readFull reads the newest meta of a database file.
 func (p *part) readFull(o *Options) error {
+	metas, err := p.readMetas(o)
+	if err != nil {
+		return p.refuse(err)
+	}
+	p.meta = metas[0]
+	p.State = p.name(p.meta)
+	return nil
+}
+
+// readMetas returns the metas of a database file that can be read, the newest first, and at
+// least one. Slot 0 says where slot 1 is. Only if slot 0 cannot be read is slot 1 looked for,
+// where each page size has it; the first that is good counts, since further on there may be
+// anything, values that look like a slot too.
+func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 	m, h, problem := p.readMeta(o, 0)
 	if m != nil {
-		p.meta, p.hasher = m, h
+		p.hasher = h
 		other, _, err := p.readMeta(o, int64(m.PageSize))
-		if err == nil && other.FileID == m.FileID && other.PageSize == m.PageSize && other.TxID > m.TxID {
-			p.meta = other
-		}
-	}
-	for size := int64(page.MinSize); p.meta == nil && size <= page.MaxSize; size *= 2 {
-		m, h, err := p.readMeta(o, size)
 		switch {
-		case err == nil && int64(m.PageSize) == size:
-			p.meta, p.hasher = m, h
-		case errors.Is(problem, page.ErrMetaMagic) && err != nil:
+		case err != nil || other.FileID != m.FileID || other.PageSize != m.PageSize:
+			return []*page.Meta{m}, nil
+		case other.TxID > m.TxID:
+			return []*page.Meta{other, m}, nil
+		}
+		return []*page.Meta{m, other}, nil
+	}
+	for size := int64(page.MinSize); size <= page.MaxSize; size *= 2 {
+		m, h, err := p.readMeta(o, size)
+		if err == nil && int64(m.PageSize) == size {
+			p.hasher = h
+			return []*page.Meta{m}, nil
+		}
+		if errors.Is(problem, page.ErrMetaMagic) && err != nil {
 			problem = err
 		}
 	}
-	if p.meta == nil {
-		return p.refuse(problem)
-	}
-	p.State = p.name(p.meta)
-	return nil
+	return nil, problem
 }
 
 // readMeta reads the meta slot at the given offset of a database file.

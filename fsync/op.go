@@ -25,6 +25,8 @@ const (
 	OpTruncate             // making the file shorter
 	OpErase                // overwriting a rejected meta slot
 	OpEraseSync            // syncing that
+	OpRepairWrite          // replacing damaged pages
+	OpRepairSync           // syncing that
 	OpDirSync              // syncing the directory that holds the file
 	OpClose                // closing the file
 	numOps
@@ -33,6 +35,7 @@ const (
 var opNames = [numOps]string{
 	"open", "lock", "unlock", "stat", "meta read", "page read", "page write", "meta write",
 	"create sync", "open sync", "page sync", "sync", "close sync", "grow", "grow sync", "truncate", "erase", "erase sync",
+	"repair write", "repair sync",
 	"directory sync", "close",
 }
 

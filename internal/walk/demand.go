@@ -63,6 +63,15 @@ func Child(n page.Node, at page.RefAt, pageSize int) Demand {
 	return d
 }
 
+// Kind names the types that d allows.
+func (d *Demand) Kind() string {
+	s := d.Types[0].String()
+	for _, t := range d.Types[1:] {
+		s += " or " + t.String()
+	}
+	return s
+}
+
 // Match returns a *Fault if the extent b is not what d asks for; digests are
 // not looked at.
 func (d *Demand) Match(b []byte) error {

@@ -34,6 +34,10 @@ type Walk struct {
 	Visit func(d Demand, b []byte) error
 	// Older is told of each extent born until Since that is referred to; nil = nobody.
 	Older func(d Demand) error
+	// Heal is told of each extent that cannot be read or is not as its reference says,
+	// and why. It returns bytes that are, or nil: then the extent and what
+	// lies below it are left out. nil = the walk ends with the cause.
+	Heal func(d Demand, cause error) ([]byte, error)
 	// Progress is told how many pages were visited so far, now and then; nil = nobody.
 	Progress func(pages int)
 	// OnlyNewest leaves out what the meta's own transaction did not write: a
@@ -117,15 +121,22 @@ func (w *Walk) visit(round []Demand) error {
 			pages += round[n].Pages
 			n++
 		}
-		b, err := w.Read(round[0].Ref.ID, pages)
-		if err != nil {
-			return fmt.Errorf("read %d pages from page %d on: %w", pages, round[0].Ref.ID, err)
+		b, err := w.read(round[0].Ref.ID, pages)
+		if err != nil && w.Heal == nil {
+			return err
 		}
 		// Only now: a reference can speak of more pages than anybody has.
 		for id := round[0].Ref.ID; id < round[0].Ref.ID+page.ID(pages); id++ {
 			if !w.seen.add(id) {
 				return &Fault{Page: id, Problem: "page is referred to twice"}
 			}
+		}
+		if err != nil {
+			if err := w.apart(round[:n], err); err != nil {
+				return err
+			}
+			round = round[n:]
+			continue
 		}
 		w.extents = w.extents[:0]
 		for _, d := range round[:n] {
@@ -145,12 +156,55 @@ func (w *Walk) visit(round []Demand) error {
 	return nil
 }
 
-// one visits the extent b, which has the digest got.
-func (w *Walk) one(d Demand, b []byte, got page.Digest) error {
+func (w *Walk) read(start page.ID, pages int) ([]byte, error) {
+	b, err := w.Read(start, pages)
+	if err != nil {
+		return nil, fmt.Errorf("read %d pages from page %d on: %w", pages, start, err)
+	}
+	return b, nil
+}
+
+// apart visits extents, which could not be read together, one by one.
+func (w *Walk) apart(extents []Demand, cause error) error {
+	for _, d := range extents {
+		var b []byte
+		err := cause
+		if len(extents) > 1 {
+			b, err = w.read(d.Ref.ID, d.Pages)
+		}
+		if err != nil {
+			if b, err = w.Heal(d, err); err != nil {
+				return err
+			}
+			if b == nil {
+				continue
+			}
+		}
+		if err := w.one(d, b, page.Digest(w.Hasher.Sum(b))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// good returns a *Fault if b, which has the digest got, is not what d asks for.
+func good(d Demand, b []byte, got page.Digest) error {
 	if got != d.Ref.Digest && !mutant.Is(mutant.NoValidationDigest) {
 		return &Fault{Page: d.Ref.ID, Want: d.Ref.Digest, Got: got, Problem: "bytes do not match their digest"}
 	}
-	if err := d.Match(b); err != nil {
+	return d.Match(b)
+}
+
+// one visits the extent b, which has the digest got.
+func (w *Walk) one(d Demand, b []byte, got page.Digest) error {
+	err := good(d, b, got)
+	if err != nil && w.Heal != nil {
+		if b, err = w.Heal(d, err); err != nil || b == nil {
+			return err
+		}
+		err = good(d, b, page.Digest(w.Hasher.Sum(b)))
+	}
+	if err != nil {
 		return err
 	}
 	if err := w.follow(b); err != nil {
