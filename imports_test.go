@@ -57,7 +57,7 @@ var layers = []struct {
 	{"internal/migrate", []string{".", "internal/boltfile", "internal/await", "internal/newfile", "fsync", "page"}},
 	{"cmd/lightning-cli", []string{".", "backup", "salvage", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile", "internal/await", "internal/newfile"}},
 	{"compat/clients", nil},
-	{"fuzz", []string{"."}},
+	{"fuzz", []string{".", "salvage"}},
 	{"bench", []string{".", "arch"}},
 }
 
