@@ -301,3 +301,24 @@ func TestRebuildSpace_Crash(t *testing.T) {
 		}
 	}
 }
+
+func ExampleRebuildSpace() {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("rebuild-%d.db", os.Getpid()))
+	defer os.Remove(path)
+	db, err := Open(path, 0o600, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := db.Close(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	report, err := RebuildSpace(context.Background(), path, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(report.Rebuilt, report.Lost, report.Clashes)
+	// Output: false 0 0
+}
