@@ -322,3 +322,49 @@ func ExampleRebuildSpace() {
 	fmt.Println(report.Rebuilt, report.Lost, report.Clashes)
 	// Output: false 0 0
 }
+
+// A map that can be read and tells nonsense is used as it is until the new one stands: a
+// crash within the rebuild must not take pages of it.
+func TestRebuildSpace_CrashKeepsWrongMap(t *testing.T) {
+	rng := seed.Rand(t)
+	db, path := mapOf(t)
+	for round := range 30 {
+		overwrite(t, db, round+2)
+	}
+	db.space.free.setEnd(db.space.free.end() + 2)
+	db.space.fold = true
+	if err := errors.Join(db.Update(func(*Tx) error { return nil }), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := contentOf(t, path)
+	var disk *simdisk.Disk
+	remove := fsync.Intercept(path, func(f fsync.File) fsync.File {
+		disk = simdisk.New(f, simdisk.Whole(image))
+		return disk
+	})
+	r := rebuilt(t, path)
+	remove()
+	if !r.Rebuilt || r.Lost == 0 || r.Free < 3 {
+		t.Fatalf("%+v", r)
+	}
+	crashed := filepath.Join(memdir.Temp(t), "crashed.db")
+	for n := range disk.Position() + 1 {
+		for cut := range 8 {
+			writeImage(t, crashed, disk.At(n).PowerCut(rng, cut%2 == 1))
+			db, err := Open(crashed, 0o600, nil)
+			if err != nil {
+				t.Fatalf("event %d, cut %d: %v", n, cut, err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := contentOf(t, crashed); got != want {
+				t.Fatalf("event %d, cut %d: the content changed", n, cut)
+			}
+		}
+	}
+}

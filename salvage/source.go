@@ -32,9 +32,22 @@ type source struct {
 	order   []page.Ref          // of recent, oldest first
 	refused walk.PageSet        // pages known to be unreadable
 
+	windows [4]window    // what was read last: neighbours are read next, mostly
+	turn    int          // window to be replaced next
+	holed   walk.PageSet // numbers of windows that cannot be read as a whole: a failing device is slow
+
 	done     int64 // pages read
 	progress func(done, total int64)
 }
+
+// window is a part of the file.
+type window struct {
+	off int64
+	b   []byte
+}
+
+// windowBytes is how much is read at once where a page is asked for.
+const windowBytes = 256 << 10
 
 // recentNodes is how many nodes are kept: enough for the path from the root to a
 // leaf, so that a page above is not read again after each page below.
@@ -45,7 +58,7 @@ func openSource(ctx context.Context, path string, o *Options, r *Report) (_ *sou
 	if err != nil {
 		return nil, err
 	}
-	s := &source{ctx: ctx, file: f, report: r, recent: map[page.Ref][]byte{}, refused: walk.PageSet{}, progress: o.Progress}
+	s := &source{ctx: ctx, file: f, report: r, recent: map[page.Ref][]byte{}, refused: walk.PageSet{}, holed: walk.PageSet{}, progress: o.Progress}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
@@ -195,7 +208,7 @@ func (s *source) read(id page.ID, b []byte) error {
 	if s.progress != nil {
 		s.progress(min(s.done, int64(s.pages)), int64(s.pages))
 	}
-	err := s.file.ReadMedium(fsync.OpPageRead, b, int64(id)*int64(s.pageSize))
+	err := s.fetch(b, int64(id)*int64(s.pageSize))
 	if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
@@ -210,6 +223,38 @@ func (s *source) read(id page.ID, b []byte) error {
 		}
 	}
 	return fmt.Errorf("%w: %w", errRead, err)
+}
+
+// fetch fills b from off on. A page comes out of a window, if that can be read.
+func (s *source) fetch(b []byte, off int64) error {
+	if len(b) == s.pageSize {
+		for i := range s.windows {
+			w := &s.windows[i]
+			if off >= w.off && off+int64(len(b)) <= w.off+int64(len(w.b)) {
+				copy(b, w.b[off-w.off:])
+				return nil
+			}
+		}
+		number := off / windowBytes
+		if s.holed.Has(page.ID(number)) {
+			return s.file.ReadMedium(fsync.OpPageRead, b, off)
+		}
+		w := &s.windows[s.turn]
+		if w.b == nil {
+			w.b = make([]byte, windowBytes)
+		}
+		start := number * windowBytes
+		w.b = w.b[:max(0, min(windowBytes, s.size-start))]
+		if s.file.ReadMedium(fsync.OpPageRead, w.b, start) == nil && off+int64(len(b)) <= start+int64(len(w.b)) {
+			w.off = start
+			s.turn = (s.turn + 1) % len(s.windows)
+			copy(b, w.b[off-start:])
+			return nil
+		}
+		w.b = w.b[:0]
+		s.holed.Add(page.ID(number))
+	}
+	return s.file.ReadMedium(fsync.OpPageRead, b, off)
 }
 
 // unreadable notes a page.
