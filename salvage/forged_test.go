@@ -73,7 +73,7 @@ func value(key, value string) []byte {
 func (f *forgery) finish(root page.Ref, count uint64) []byte {
 	for slot := range 2 {
 		page.EncodeMeta(f.at(page.ID(slot), 1), &page.Meta{
-			PageSize: f.size, FileID: f.id, KeyCheck: f.check, TxID: 1, DurableTx: 1,
+			PageSize: f.size, FileID: f.id, KeyCheck: f.check, TxID: 2, DurableTx: 2,
 			End: page.ID(len(f.file) / f.size), Root: page.Bucket{Root: root, Count: count},
 		}, f.hasher)
 	}
@@ -100,12 +100,19 @@ func TestForged_DeepBuckets(t *testing.T) {
 	for i := range page.ID(depth) {
 		root = f.leaf(3+i, f.bucket("b", root, count))
 	}
-	got := f.run(t, f.finish(root, 1))
-	if got.report.Buckets != lightning.MaxBucketDepth || got.report.Losses != 1 {
-		t.Errorf("%d buckets, %v", got.report.Buckets, got.report.Lost)
+	src := filepath.Join(t.TempDir(), "deep")
+	if err := os.WriteFile(src, f.finish(root, 1), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := got.report.Lost[0].MarshalJSON(); err != nil || len(got.report.Lost[0].String()) > 1000 {
-		t.Errorf("%v: %d", err, len(got.report.Lost[0].String()))
+	r, err := Run(context.Background(), src, src+".saved", Options{Orphans: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Buckets != lightning.MaxBucketDepth || r.Losses != 1 {
+		t.Errorf("%d buckets, %v", r.Buckets, r.Lost)
+	}
+	if b, err := r.Lost[0].MarshalJSON(); err != nil || len(b) > 1000 || len(r.Lost[0].String()) > 1000 {
+		t.Errorf("%v: %d and %d bytes", err, len(b), len(r.Lost[0].String()))
 	}
 }
 
@@ -161,6 +168,34 @@ func TestForged_KeysInTheWrongPlace(t *testing.T) {
 	want := content{"one": bucketMark + "0", "one\x00a": "1", "one\x00y": "4", "two": bucketMark + "0"}
 	if fmt.Sprint(got.got) != fmt.Sprint(want) || got.report.Losses != 3 {
 		t.Errorf("%q; %v", got.got, got.report.Lost)
+	}
+}
+
+// A write was lost: where a branch should be stands one of an earlier time, whose
+// children are all there. They are not what the newest state had.
+func TestForged_LostWrite(t *testing.T) {
+	f := newForgery(20)
+	low := f.leaf(3, value("a", "1"), value("c", "2"))
+	high := f.leaf(4, value("m", "3"))
+	old := f.node(5, 1, child("", low), child("m", high))
+	want := old
+	want.Birth, want.Digest[0] = 2, want.Digest[0]+1
+	for birth, keys := range map[page.TxID]uint64{2: 0, 1: 3} {
+		want.Birth = birth
+		page.InitNode(f.at(6, 1), 0).Insert(0, f.bucket("one", want, 3), make([]byte, f.size))
+		page.Stamp(f.at(6, 1), 6, 2)
+		root := page.Ref{ID: 6, Birth: 2, Digest: page.Digest(f.hasher.Sum(f.at(6, 1)))}
+		src := filepath.Join(t.TempDir(), "src")
+		if err := os.WriteFile(src, f.finish(root, 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Run(context.Background(), src, src+".saved", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Losses != 1 || r.Saved[Attested] != keys || r.Lost[0].Saved[Attested] != keys || r.Damaged[0].Saved[Attested] != keys {
+			t.Errorf("page born in 1, wanted of %d: %v, want %d keys", birth, r.Lost, keys)
+		}
 	}
 }
 

@@ -94,13 +94,24 @@ func (s *sample) everHeld(e entry, v string, orphan bool) bool {
 	return false
 }
 
-// newSample makes a database by random transactions. If closed is false the file is
-// that of a process that was killed.
-func newSample(t testing.TB, rng *rand.Rand, pageSize int, key []byte, rounds int, closed bool) *sample {
+// ending says what became of the process that wrote a sample.
+type ending int
+
+const (
+	closed   ending = iota
+	killed          // its last transaction is known to be durable
+	unproven        // its last transaction is not: damage to it looks like a write that was cut short
+)
+
+// newSample makes a database by random transactions.
+func newSample(t testing.TB, rng *rand.Rand, pageSize int, key []byte, rounds int, end ending) *sample {
 	t.Helper()
+	large := 0
+	if end == killed { // large transactions are durable by themselves
+		large = 1
+	}
 	path := filepath.Join(t.TempDir(), "sample.db")
-	// Large transactions are durable by themselves: no damage makes them look cut short.
-	db, err := lightning.Open(path, 0o600, &lightning.Options{PageSize: pageSize, IntegrityKey: key, LargeTxPages: 1})
+	db, err := lightning.Open(path, 0o600, &lightning.Options{PageSize: pageSize, IntegrityKey: key, LargeTxPages: large})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +131,7 @@ func newSample(t testing.TB, rng *rand.Rand, pageSize int, key []byte, rounds in
 			t.Fatal(err)
 		}
 	}
-	if closed {
+	if end == closed {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -201,6 +212,9 @@ func (s *sample) salvage(t testing.TB, image []byte, o Options) (*salvaged, erro
 			t.Errorf("a database in spite of %v", err)
 		}
 		return nil, err
+	}
+	if n := out.report.Saved[Orphan]; n > 0 && !o.Orphans {
+		t.Errorf("%d orphans that nobody asked for", n)
 	}
 	out.got = contentOf(t, dst, s.key)
 	if err := os.RemoveAll(dir); err != nil {

@@ -39,6 +39,9 @@ func (g Grade) String() string {
 	return fmt.Sprintf("grade %d", uint8(g))
 }
 
+// MarshalText writes what String returns.
+func (g Grade) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
 // Counts is a number of keys by grade.
 type Counts [numGrades]uint64
 
@@ -213,7 +216,7 @@ type Report struct {
 	TxID      uint64 `json:"txid"`      // of the state that was saved; 0 if no meta page tells
 	OlderTxID uint64 `json:"olderTxid"` // of the state in the other meta page; 0 if there is none that helps
 	// Root is what justifies the root: Verified if a meta page was good.
-	Root Grade `json:"-"`
+	Root Grade `json:"root"`
 
 	Saved   Counts `json:"saved"`   // keys, buckets among them
 	Buckets uint64 `json:"buckets"` // saved

@@ -19,8 +19,8 @@ import (
 func TestRun_Intact(t *testing.T) {
 	rng := seed.Rand(t)
 	for _, pageSize := range []int{4096, 65536} {
-		for _, closed := range []bool{true, false} {
-			s := newSample(t, rng, pageSize, []byte("secret"), 12, closed)
+		for _, end := range []ending{closed, killed, unproven} {
+			s := newSample(t, rng, pageSize, []byte("secret"), 12, end)
 			for _, o := range []Options{{}, {Orphans: true}} {
 				got, err := s.salvage(t, s.image, o)
 				if err != nil {
@@ -39,8 +39,8 @@ func TestRun_Intact(t *testing.T) {
 // Each page in turn is damaged in several ways.
 func TestRun_EachPage(t *testing.T) {
 	rng := seed.Rand(t)
-	for _, closed := range []bool{true, false} {
-		s := newSample(t, rng, 4096, nil, 6, closed)
+	for _, end := range []ending{closed, killed} {
+		s := newSample(t, rng, 4096, nil, 6, end)
 		saved := map[string]int{}
 		pages := len(s.image) / s.pageSize
 		step := 1
@@ -55,7 +55,7 @@ func TestRun_EachPage(t *testing.T) {
 				image := bytes.Clone(s.image)
 				spoil(rng, image[id*s.pageSize:(id+1)*s.pageSize])
 				for _, o := range []Options{{}, {Orphans: true}} {
-					what := fmt.Sprintf("closed %v, page %d, %s, orphans %v", closed, id, kind, o.Orphans)
+					what := fmt.Sprintf("ending %d, page %d, %s, orphans %v", end, id, kind, o.Orphans)
 					got, err := s.salvage(t, image, o)
 					if err != nil {
 						t.Fatalf("%s: %v", what, err)
@@ -67,13 +67,13 @@ func TestRun_EachPage(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("closed %v: %d pages, saved %v", closed, pages, saved)
+		t.Logf("ending %d: %d pages, saved %v", end, pages, saved)
 		for _, g := range []Grade{Verified, Attested, Orphan} {
 			if saved[g.String()] == 0 {
 				t.Errorf("no key of grade %v", g)
 			}
 		}
-		if !closed && saved[Older.String()] == 0 {
+		if end == killed && saved[Older.String()] == 0 {
 			t.Error("no key of grade older")
 		}
 	}
@@ -99,7 +99,7 @@ func TestRun_Random(t *testing.T) {
 	}
 	for round := range rounds {
 		key := [][]byte{nil, []byte("secret")}[round%2]
-		s := newSample(t, rng, []int{4096, 8192}[rng.IntN(2)], key, 1+rng.IntN(20), rng.IntN(2) == 0)
+		s := newSample(t, rng, []int{4096, 8192}[rng.IntN(2)], key, 1+rng.IntN(20), ending(rng.IntN(3)))
 		for range 6 {
 			image := bytes.Clone(s.image)
 			for range 1 + rng.IntN(8) {
@@ -128,9 +128,30 @@ func TestRun_Random(t *testing.T) {
 	}
 }
 
+// What Open takes for a commit that was cut short salvage does, too: the state
+// before it is whole.
+func TestRun_CutShort(t *testing.T) {
+	rng := seed.Rand(t)
+	s := newSample(t, rng, 4096, nil, 8, unproven)
+	newest := s.slotOf(s.image, 0)
+	if other := s.slotOf(s.image, 1); other.TxID > newest.TxID {
+		newest = other
+	}
+	image := bytes.Clone(s.image)
+	image[int(newest.Root.Root.ID)*s.pageSize+1000] ^= 1
+	got, err := s.salvage(t, image, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.same(t, got, "cut short")
+	if r := got.report; !r.Whole() || r.TxID != s.newest-1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestRun_BothSlotsLost(t *testing.T) {
 	rng := seed.Rand(t)
-	s := newSample(t, rng, 4096, nil, 10, true)
+	s := newSample(t, rng, 4096, nil, 10, closed)
 	image := bytes.Clone(s.image)
 	for slot := range 2 {
 		image[slot*s.pageSize+3000] ^= 1
@@ -142,6 +163,12 @@ func TestRun_BothSlotsLost(t *testing.T) {
 	s.same(t, got, "slots damaged")
 	if got.report.Root != Attested {
 		t.Errorf("the root is %v", got.report.Root)
+	}
+	for slot := range 2 {
+		image[slot*s.pageSize+40] ^= 1 // the id of the file
+	}
+	if _, err := s.salvage(t, image, Options{}); !errors.Is(err, lightning.ErrInvalid) {
+		t.Errorf("id lost: %v", err)
 	}
 	for slot := range 2 {
 		clear(image[slot*s.pageSize:][:page.MetaSize])
@@ -160,7 +187,7 @@ func TestRun_BothSlotsLost(t *testing.T) {
 }
 
 func TestRun_Refuses(t *testing.T) {
-	s := newSample(t, seed.Rand(t), 4096, []byte("secret"), 3, true)
+	s := newSample(t, seed.Rand(t), 4096, []byte("secret"), 3, closed)
 	dir := t.TempDir()
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	if err := os.WriteFile(src, s.image, 0o600); err != nil {
@@ -176,6 +203,18 @@ func TestRun_Refuses(t *testing.T) {
 	}
 	if _, err := Run(ctx, filepath.Join(dir, "none"), dst, good); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
+	}
+	db, err := lightning.Open(src, 0o600, &lightning.Options{IntegrityKey: s.key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := good
+	busy.LockTimeout = 1
+	if _, err := Run(ctx, src, dst, busy); !errors.Is(err, lightning.ErrTimeout) {
+		t.Errorf("open for writing: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
 	}
 	// Canceled at every step.
 	for steps := range 40 {

@@ -110,7 +110,9 @@ func (s *source) identify(o *Options) error {
 			s.use(id, h)
 			return true
 		} else if errors.Is(err, page.ErrMetaKey) {
-			foreign = err
+			if len(o.IntegrityKey) > 0 || id.Flags&page.MetaIntegrityKey != 0 {
+				foreign = err // else the id of the file is damaged: there is no key to be wrong
+			}
 			return false
 		}
 		if id.KeyCheck == check {
