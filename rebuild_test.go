@@ -156,16 +156,17 @@ func TestRebuildSpace_Refuses(t *testing.T) {
 	refused("opened read-only", image, ErrDatabaseReadOnly, &Options{ReadOnly: true})
 	refused("wrong key", image, ErrIntegrityKey, &Options{IntegrityKey: []byte("other")})
 	refused("empty", nil, ErrInvalid, nil)
-	if r := func() *SpaceReport {
-		if err := os.WriteFile(path, f.image, 0o600); err != nil {
+	for _, name := range []string{damageClosed, damageKilled} {
+		image := buildDamageFile(t, dir, name).image
+		if err := os.WriteFile(path, image, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return rebuilt(t, path)
-	}(); r.Rebuilt {
-		t.Errorf("a sound map was rebuilt: %+v", r)
-	}
-	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, f.image) {
-		t.Errorf("a sound file was changed: %v", err)
+		if r := rebuilt(t, path); r.Rebuilt {
+			t.Errorf("%s: a sound map was rebuilt: %+v", name, r)
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, image) {
+			t.Errorf("%s: a sound file was changed: %v", name, err)
+		}
 	}
 	if _, err := RebuildSpace(context.Background(), filepath.Join(dir, "missing"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)

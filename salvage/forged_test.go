@@ -199,6 +199,45 @@ func TestForged_LostWrite(t *testing.T) {
 	}
 }
 
+// The extent of a long separator is lost: what is lost with the child on either side of it
+// is said with the keys that are known, so that it is not less than what is lost.
+func TestForged_LongSeparatorLost(t *testing.T) {
+	long := bytes.Repeat([]byte("m"), 1000)
+	for lost, inside := range [][]byte{append(bytes.Clone(long[:999]), 'a'), append(bytes.Clone(long), 'z')} {
+		f := newForgery(20)
+		copy(page.InitExtent(f.at(10, 1), page.TypeKey, len(long), f.size), long)
+		key := page.Key{Bytes: long, Long: true, Ref: f.seal(10, 1)}
+		f.at(10, 1)[2000] ^= 1
+		children := []page.Ref{f.leaf(3, value("a", "1")), f.leaf(4, value("y", "4"))}
+		tree := f.node(5, 1, child("", children[0]), page.AppendBranchCell(nil, key, children[1]))
+		f.at(children[lost].ID, 1)[4000] ^= 1
+		o := f.run(t, f.finish(f.leaf(6, f.bucket("one", tree, 2)), 1))
+		if in := o.covering("one\x00" + string(inside)); len(in) != 1 || len(o.got) != 2 {
+			t.Errorf("child %d: %q; %v", lost, o.got, o.report.Lost)
+		}
+	}
+}
+
+// Two buckets lose their trees, and what is left could belong to either.
+func TestForged_AmbiguousOrphans(t *testing.T) {
+	for _, upper := range []string{"x", "b"} {
+		f := newForgery(20)
+		f.leaf(3, value("d", "1"), value("e", "2"))
+		lost := page.Ref{ID: 19, Birth: 1}
+		whole := f.leaf(4, value(upper, "4"))
+		one := f.node(5, 1, child("", lost), child(upper, whole))
+		two := f.node(7, 1, child("", page.Ref{ID: 18, Birth: 1}), child("z", f.leaf(8, value("z", "5"))))
+		o := f.run(t, f.finish(f.leaf(6, f.bucket("one", one, 3), f.bucket("two", two, 3)), 2))
+		r := o.report
+		switch {
+		case upper == "x" && (r.AmbiguousPages != 1 || r.OrphanPages != 1 || r.Saved[Orphan] != 0):
+			t.Errorf("fits both: %+v", r)
+		case upper == "b" && (r.AmbiguousPages != 0 || r.OrphanPages != 1 || r.Saved[Orphan] != 2 || o.got["two\x00e"] != "2"):
+			t.Errorf("fits one: %+v", r)
+		}
+	}
+}
+
 // failing is a file some of whose pages cannot be read.
 type failing struct {
 	fsync.File
