@@ -157,7 +157,7 @@ func TestRebuildSpace_Refuses(t *testing.T) {
 	refused("wrong key", image, ErrIntegrityKey, &Options{IntegrityKey: []byte("other")})
 	refused("empty", nil, ErrInvalid, nil)
 	for _, name := range []string{damageClosed, damageKilled} {
-		image := buildDamageFile(t, dir, name).image
+		image := buildDamageFile(t, memdir.Temp(t), name).image
 		if err := os.WriteFile(path, image, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -16,12 +16,11 @@ const maxTxBytes = 16 << 20
 
 // output is the new database, with a transaction open in one bucket.
 type output struct {
-	db    *lightning.DB
-	temp  string
-	tx    *lightning.Tx
-	size  int    // bytes put by tx
-	at    []spot // from the root to the bucket that is being written
-	wrote bool   // something since the last commit
+	db   *lightning.DB
+	temp string
+	tx   *lightning.Tx
+	size int    // bytes put by tx
+	at   []spot // from the root to the bucket that is being written
 }
 
 // spot is a bucket of the open transaction.
