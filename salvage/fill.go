@@ -19,7 +19,7 @@ import (
 
 // fillPages is how many pages for each page of the file may be read to fill gaps. No
 // damage needs so many; a forged file can ask for more without end.
-const fillPages = 8
+const fillPages = 32
 
 // fill fills the gaps.
 func (u *run) fill() error {

@@ -285,3 +285,44 @@ func TestRun_Unreadable(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// Far more is lost than the file has pages: each branch asks for pages that are not what it says,
+// and all of them for the same ones.
+func TestForged_ManyLosses(t *testing.T) {
+	const branches = 1200
+	f := newForgery(branches + 300)
+	first := page.ID(250)
+	var level []page.Ref
+	for b := range branches {
+		var cells [][]byte
+		for i := range 70 {
+			key := ""
+			if i > 0 {
+				key = fmt.Sprintf("%05d%02d", b, i)
+			}
+			cells = append(cells, child(key, page.Ref{ID: page.ID(20 + (b+i)%200), Birth: 1}))
+		}
+		level = append(level, f.node(first+page.ID(b), 1, cells...))
+	}
+	next := first + branches
+	for height := 2; len(level) > 1; height++ {
+		var above []page.Ref
+		for at := 0; at < len(level); at += 60 {
+			var cells [][]byte
+			for i, r := range level[at:min(at+60, len(level))] {
+				key := ""
+				if i > 0 {
+					key = fmt.Sprintf("%05d", (at+i)*[]int{1, 60}[height-2])
+				}
+				cells = append(cells, child(key, r))
+			}
+			above = append(above, f.node(next, height, cells...))
+			next++
+		}
+		level = above
+	}
+	o := f.run(t, f.finish(f.leaf(3, f.bucket("b", level[0], 1<<30)), 1))
+	if r := o.report; r.Losses != 70*branches || len(r.Lost) != MaxListed || r.Saved.Sum() != 1 {
+		t.Errorf("%d losses, %d listed, %v saved", r.Losses, len(r.Lost), r.Saved)
+	}
+}

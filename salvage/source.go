@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/arch"
@@ -281,6 +282,9 @@ func (s *source) extent(d walk.Demand) ([]byte, error) {
 	}
 	if d.Ref.ID < 2 || uint64(d.Ref.ID)+uint64(d.Pages) > uint64(s.pages) {
 		return nil, &walk.Fault{Page: d.Ref.ID, Problem: "lies past the end of the file"}
+	}
+	if d.Pages > math.MaxInt/s.pageSize {
+		return nil, &walk.Fault{Page: d.Ref.ID, Problem: "is larger than the memory of this platform"}
 	}
 	b := make([]byte, s.pageSize)
 	if err := s.read(d.Ref.ID, b); err != nil {
