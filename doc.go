@@ -42,7 +42,8 @@
 // meta); freelist.go, freelist_edit.go and freemap.go (free space, and when a
 // page may be used again).
 //
-// Opening: recover.go (the stages of Open) and validation.go (checking what the
+// Opening: recover.go (the stages of Open), rebuild.go (with a new map of free
+// pages) and validation.go (checking what the
 // last commit wrote). Whole files: check.go, backup.go and compact.go.
 //
 // Byte layouts are in the package page, the mapping in mmap, file operations in

@@ -23,6 +23,8 @@ type space struct {
 
 	pinnedAt page.TxID
 
+	fold bool // what is on disk is not this map: the next edit writes all of it
+
 	editing    spaceEdit     // of the flush under way
 	candidates []freedExtent // storage for advance
 

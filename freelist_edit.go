@@ -145,7 +145,7 @@ func (e *spaceEdit) finish() error {
 		return err
 	}
 	log := e.appendInline(e.takeRecords())
-	if e.logPages(len(log)) > e.s.logLimit() {
+	if e.s.fold || e.logPages(len(log)) > e.s.logLimit() {
 		if err := e.fold(); err != nil {
 			return err
 		}
@@ -350,6 +350,7 @@ func (e *spaceEdit) writeIndex() error {
 func (e *spaceEdit) commit() {
 	s := e.s
 	s.fresh = append(s.fresh, e.freed...)
+	s.fold = false
 	s.entries, s.top, s.index, s.log, s.inline = e.entries, e.top, e.index, e.log, e.inline
 	e.releaseBuffers()
 }

@@ -43,6 +43,7 @@ var layers = []struct {
 	{"page", []string{"arch", "internal/mutant"}},
 	{"internal/walk", []string{"arch", "page", "internal/mutant"}},
 	{"backup", []string{".", "arch", "fsync", "page", "internal/walk", "internal/newfile"}},
+	{"salvage", []string{".", "arch", "fsync", "page", "internal/walk", "internal/newfile"}},
 	{"internal/mutant", nil},
 	{"internal/memdir", nil},
 	{"internal/seed", nil},
@@ -54,9 +55,9 @@ var layers = []struct {
 	{"chaos", []string{".", "ops", "chaos", "fsync", "page", "internal/mutant", "internal/memdir"}},
 	{"internal/boltfile", []string{"fsync"}},
 	{"internal/migrate", []string{".", "internal/boltfile", "internal/await", "internal/newfile", "fsync", "page"}},
-	{"cmd/lightning-cli", []string{".", "backup", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile", "internal/await", "internal/newfile"}},
+	{"cmd/lightning-cli", []string{".", "backup", "salvage", "ops", "chaos", "arch", "internal/migrate", "internal/boltfile", "internal/await", "internal/newfile"}},
 	{"compat/clients", nil},
-	{"fuzz", []string{"."}},
+	{"fuzz", []string{".", "salvage"}},
 	{"bench", []string{".", "arch"}},
 }
 

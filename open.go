@@ -29,20 +29,35 @@ func Open(path string, mode os.FileMode, options *Options) (*DB, error) {
 		options = DefaultOptions
 	}
 	db := newDB(path, options)
-	if err := db.recover(mode); err != nil {
-		if db.data != nil {
-			err = errors.Join(err, db.data.Close())
-		}
-		if db.file != nil {
-			err = errors.Join(err, db.file.Close())
-		}
-		return nil, openError(path, err)
+	if err := db.begin(&recovery{db: db}, mode); err != nil {
+		return nil, err
 	}
 	if db.mode.every > 0 && !db.readOnly {
 		db.syncer.Add(1)
 		go db.syncEvery(db.mode.every)
 	}
 	return db, nil
+}
+
+// begin brings db to life by r. After an error nothing of it is left open.
+func (db *DB) begin(r *recovery, mode os.FileMode) error {
+	path := db.path
+	err := r.run(mode)
+	if err == nil {
+		return nil
+	}
+	return openError(path, errors.Join(err, db.release()))
+}
+
+// release gives up the file as it is.
+func (db *DB) release() (err error) {
+	if db.data != nil {
+		err = db.data.Close()
+	}
+	if db.file != nil {
+		err = errors.Join(err, db.file.Close())
+	}
+	return err
 }
 
 func newDB(path string, o *Options) *DB {
@@ -168,7 +183,7 @@ func (db *DB) Close() error {
 	defer db.flusher.unlock()
 	db.flushPending()
 	err := db.settleFile()
-	return errors.Join(err, db.data.Close(), db.file.Close())
+	return errors.Join(err, db.release())
 }
 
 // awaitReaders returns when no reader is left; new ones see that the database

@@ -55,11 +55,13 @@ type recovery struct {
 	faults  [2]error     // why
 	chosen  candidate
 	percent float64
+	rebuild *spaceRebuild // judges the map of free pages, see RebuildSpace; nil for Open
+	mapless bool          // the map of free pages does not count when a state is judged
 }
 
-// recover runs the stages of Open.
-func (db *DB) recover(mode os.FileMode) error {
-	r := &recovery{db: db}
+// run runs the stages of Open.
+func (r *recovery) run(mode os.FileMode) error {
+	db := r.db
 	stages := []struct {
 		name RecoveryStage
 		run  func() error
@@ -70,7 +72,7 @@ func (db *DB) recover(mode os.FileMode) error {
 		{StageResourceCheck, r.checkSize},
 		{StageWalDiscovery, r.discover},
 		{StageWalValidation, r.judge},
-		{StageTransactionRecovery, r.choose},
+		{StageTransactionRecovery, r.settleState},
 		{StageIndexReconstruction, r.loadSpace},
 		{StageConsistencyValidation, r.checkRoot},
 		{StageResourceCleanup, r.settleName},
@@ -124,7 +126,7 @@ func (r *recovery) checkSize() (err error) {
 	if !unfinished {
 		return nil
 	}
-	if r.db.readOnly {
+	if r.db.readOnly || r.rebuild != nil {
 		return fmt.Errorf("%w: the file is empty", ErrInvalid)
 	}
 	if err := r.db.create(); err != nil {
@@ -376,6 +378,17 @@ func metaError(err error) error {
 	return err
 }
 
+// settleState chooses the state. Where Open would find none, what is damaged may be
+// no more than the map that is about to be rebuilt.
+func (r *recovery) settleState() error {
+	err := r.choose()
+	if r.rebuild == nil || !errors.Is(err, ErrChecksum) {
+		return err
+	}
+	r.chosen, r.mapless = candidate{}, true
+	return r.choose()
+}
+
 // choose takes the newest acceptable meta (rule C), and refuses to go back
 // behind a state that is known to have been durable (rule F).
 func (r *recovery) choose() error {
@@ -432,6 +445,9 @@ func (r *recovery) accept(m *page.Meta) error {
 	if m.DurableTx == m.TxID || mutant.Is(mutant.NoValidation) {
 		return nil
 	}
+	if r.mapless {
+		m = withoutMap(m)
+	}
 	v := &validation{db: db}
 	return v.run(m, func(pages int) { r.report(StageTransactionRecovery, pages) })
 }
@@ -446,7 +462,11 @@ func (r *recovery) loadSpace() error {
 		return nil
 	}
 	return db.guarded(func() (err error) {
-		db.space, err = openSpace(db, m)
+		if r.rebuild != nil {
+			db.space, err = r.rebuild.load(r)
+		} else {
+			db.space, err = openSpace(db, m)
+		}
 		return err
 	})
 }

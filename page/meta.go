@@ -132,6 +132,9 @@ func PeekMeta(b []byte) (id MetaIdentity, err error) {
 	return id, nil
 }
 
+// MetaRoot reads the header of the root bucket from the slot b, unverified.
+func MetaRoot(b []byte) Bucket { return GetBucket(b[metaRoot:]) }
+
 // PeekTxID reads the transaction number from the slot b, unverified.
 func PeekTxID(b []byte) TxID { return TxID(le.Uint64(b[metaTxID:])) }
 

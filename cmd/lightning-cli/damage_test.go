@@ -320,12 +320,22 @@ func judgeCommands(t *testing.T, path, what string, image, sound []byte, types [
 	if !slices.Contains(damageCodes, code) {
 		t.Errorf("%s: check exits with %d: %s", what, code, errs)
 	}
-	target := filepath.Join(filepath.Dir(path), "out")
+	target, saved := filepath.Join(filepath.Dir(path), "out"), filepath.Join(filepath.Dir(path), "saved")
 	for _, args := range [][]string{
 		{"check", path}, {"pages", path}, {"stats", path}, {"buckets", path, "-r"},
 		{"scan", path}, {"scan", path, "data"}, {"scan", path, "data/nest", "--reverse", "-o", "json"},
 		{"get", path, "data", "key05"}, {"get", path, "data", "big", "--raw"}, {"export", path, target, "--force"},
+		{"salvage", path, saved}, {"check", saved}, {"rebuild-space", path},
 	} {
+		if args[0] == "check" && args[1] == saved {
+			if _, err := os.Stat(saved); err != nil {
+				continue // both meta pages are damaged, or there was nothing to save
+			}
+			if got, _, stderr := damageCommand(t, what, args); got != exitOK {
+				t.Errorf("%s: what was salvaged is damaged: %s", what, stderr)
+			}
+			continue
+		}
 		got, _, stderr := damageCommand(t, what, args)
 		outcomes[fmt.Sprintf("%s exit %d", args[0], got)]++
 		if args[0] == "check" && got != code {
@@ -341,8 +351,10 @@ func judgeCommands(t *testing.T, path, what string, image, sound []byte, types [
 			t.Errorf("%s: %q exits with %d and says nothing", what, args[0], got)
 		}
 	}
-	if err := os.RemoveAll(target); err != nil {
-		t.Error(err)
+	for _, name := range []string{target, saved} {
+		if err := os.RemoveAll(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ type Walk struct {
 	OnlyNewest bool
 
 	next  []Demand // to be visited
-	seen  pageSet  // every page has one parent
+	seen  PageSet  // every page has one parent
 	pages int
 
 	extents [][]byte      // read at once
@@ -65,7 +65,7 @@ const (
 // Run walks. It returns a *Fault for an extent that is not as its reference
 // says, and the errors of Read, Visit and Older.
 func (w *Walk) Run() error {
-	w.seen = make(pageSet)
+	w.seen = make(PageSet)
 	for _, d := range []Demand{Tree(w.Meta.Root.Root), SpaceTop(w.Meta.Space), SpaceLog(w.Meta.SpaceLog)} {
 		if err := w.want(d, 0); err != nil {
 			return err
@@ -88,7 +88,7 @@ func (w *Walk) Run() error {
 }
 
 // Visited reports whether the page is part of an extent that was visited.
-func (w *Walk) Visited(id page.ID) bool { return w.seen.has(id) }
+func (w *Walk) Visited(id page.ID) bool { return w.seen.Has(id) }
 
 // want adds an extent that the given page refers to, unless it is zero or too old.
 func (w *Walk) want(d Demand, parent page.ID) error {
@@ -127,7 +127,7 @@ func (w *Walk) visit(round []Demand) error {
 		}
 		// Only now: a reference can speak of more pages than anybody has.
 		for id := round[0].Ref.ID; id < round[0].Ref.ID+page.ID(pages); id++ {
-			if !w.seen.add(id) {
+			if !w.seen.Add(id) {
 				return &Fault{Page: id, Problem: "page is referred to twice"}
 			}
 		}
@@ -248,12 +248,12 @@ func (w *Walk) follow(b []byte) error {
 	return nil
 }
 
-// pageSet is a set of page numbers that takes memory where it has some only: a
+// PageSet is a set of page numbers; make makes an empty one. It takes memory where it has some only: a
 // forged meta may speak of a file of any length.
-type pageSet map[page.ID]*[64]uint64
+type PageSet map[page.ID]*[64]uint64
 
-// add adds id and reports whether it is new.
-func (s pageSet) add(id page.ID) bool {
+// Add adds id and reports whether it is new.
+func (s PageSet) Add(id page.ID) bool {
 	chunk := s[id>>12]
 	if chunk == nil {
 		chunk = new([64]uint64)
@@ -267,7 +267,8 @@ func (s pageSet) add(id page.ID) bool {
 	return true
 }
 
-func (s pageSet) has(id page.ID) bool {
+// Has reports whether id is in the set.
+func (s PageSet) Has(id page.ID) bool {
 	chunk := s[id>>12]
 	return chunk != nil && chunk[id>>6&63]>>(id&63)&1 != 0
 }
