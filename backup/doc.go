@@ -1,4 +1,4 @@
-// Package backup makes, verifies and restores backups of Lightning DB files.
+// Package backup makes, verifies and restores backups of Lightning DB files, and repairs files from them.
 //
 // A full backup is a database file: a copy of one state, as Tx.CopyFile and Tx.WriteTo
 // write it. An increment has what a later state has and an earlier one has not
@@ -12,5 +12,5 @@
 // and the page that is not.
 //
 // Reading order: part.go (one file), chain.go and overlay.go (what holds the parts together),
-// create.go, verify.go, restore.go.
+// create.go, verify.go, restore.go; copies.go and repair.go (damaged pages from any copy).
 package backup

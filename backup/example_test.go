@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -76,4 +77,53 @@ func Example() {
 	// 2 states can be restored
 	// Monday
 	// Tuesday
+}
+
+// A page that went bad on the disk is replaced from a backup.
+func ExampleRepair() {
+	dir, err := os.MkdirTemp("", "repair")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path, full := filepath.Join(dir, "app.db"), filepath.Join(dir, "monday.full")
+	db, err := lightning.Open(path, 0o600, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	err = db.Update(func(tx *lightning.Tx) error {
+		b, err := tx.CreateBucket([]byte("days"))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte("today"), []byte("Monday"))
+	})
+	if err == nil {
+		_, err = backup.Create(ctx, db, full, "", 0o600, backup.Options{})
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		log.Fatal(err)
+	}
+
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err = f.WriteAt([]byte("rust"), 2*4096+50); err != nil { // the disk fails
+		log.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	report, err := backup.Repair(ctx, path, []string{full}, backup.RepairOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, d := range report.Damaged {
+		fmt.Printf("page %d, %s, from %s\n", d.Page, d.Type, filepath.Base(d.From))
+	}
+	// Output:
+	// page 2, branch or leaf, from monday.full
 }

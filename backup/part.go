@@ -138,7 +138,7 @@ func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 		switch {
 		case err != nil || other.FileID != m.FileID || other.PageSize != m.PageSize:
 			return []*page.Meta{m}, nil
-		case other.TxID > m.TxID:
+		case other.TxID > m.TxID || other.TxID == m.TxID && other.DurableTx > m.DurableTx:
 			return []*page.Meta{other, m}, nil
 		}
 		return []*page.Meta{m, other}, nil

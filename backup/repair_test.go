@@ -73,6 +73,19 @@ func (p *patient) extents() (all []walk.Demand) {
 
 func (p *patient) size() int { return int(p.image[20]) | int(p.image[21])<<8 | int(p.image[22])<<16 }
 
+// end returns the number of pages that the state has.
+func (p *patient) end() page.ID {
+	p.t.Helper()
+	part, err := openPart(p.t.Context(), p.path, &p.o)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := part.file.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	return part.meta.End
+}
+
 // bytes returns the extent d of b.
 func (p *patient) bytes(b []byte, d walk.Demand) []byte {
 	return b[int(d.Ref.ID)*p.size():][:d.Pages*p.size()]
@@ -186,7 +199,9 @@ func TestRepair_NotWhole(t *testing.T) {
 			newest = append(newest, d)
 		}
 	}
-	leaf := func(d walk.Demand) bool { return page.LevelOf(p.bytes(p.image, d)) == 0 && len(d.Types) == 2 && d.Parent != 0 }
+	leaf := func(d walk.Demand) bool {
+		return page.LevelOf(p.bytes(p.image, d)) == 0 && len(d.Types) == 2 && d.Parent != 0
+	}
 	b := bytes.Clone(p.image)
 	lost, healed := 0, 0
 	for _, d := range p.used {
@@ -233,6 +248,9 @@ func TestRepair_Truncated(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := readFile(t, p.path)
+		if end := int(p.end()) * p.size(); len(got) < end {
+			t.Errorf("cut to %d pages: %d bytes long, want %d", keep, len(got), end)
+		}
 		for _, d := range p.used {
 			if !bytes.Equal(p.bytes(got, d), p.bytes(p.image, d)) {
 				t.Fatalf("cut to %d pages: extent at page %d is not as it was", keep, d.Ref.ID)

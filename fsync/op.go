@@ -7,28 +7,28 @@ type Op uint8
 
 // The operations of a database on its file.
 const (
-	OpOpen       Op = iota // opening the file
-	OpLock                 // taking the lock between processes
-	OpUnlock               // giving it back
-	OpStat                 // asking for the size
-	OpMetaRead             // reading a meta slot
-	OpPageRead             // reading pages
-	OpPageWrite            // writing pages
-	OpMetaWrite            // writing a meta slot
-	OpCreateSync           // syncing a new file
-	OpOpenSync             // syncing what an earlier process left, before trusting it
-	OpPageSync             // syncing pages before the meta that refers to them
-	OpSync                 // syncing commits
-	OpCloseSync            // syncing the meta slot that Close writes
-	OpGrow                 // making the file longer
-	OpGrowSync             // syncing the new length
-	OpTruncate             // making the file shorter
-	OpErase                // overwriting a rejected meta slot
-	OpEraseSync            // syncing that
-	OpRepairWrite          // replacing damaged pages
-	OpRepairSync           // syncing that
-	OpDirSync              // syncing the directory that holds the file
-	OpClose                // closing the file
+	OpOpen        Op = iota // opening the file
+	OpLock                  // taking the lock between processes
+	OpUnlock                // giving it back
+	OpStat                  // asking for the size
+	OpMetaRead              // reading a meta slot
+	OpPageRead              // reading pages
+	OpPageWrite             // writing pages
+	OpMetaWrite             // writing a meta slot
+	OpCreateSync            // syncing a new file
+	OpOpenSync              // syncing what an earlier process left, before trusting it
+	OpPageSync              // syncing pages before the meta that refers to them
+	OpSync                  // syncing commits
+	OpCloseSync             // syncing the meta slot that Close writes
+	OpGrow                  // making the file longer
+	OpGrowSync              // syncing the new length
+	OpTruncate              // making the file shorter
+	OpErase                 // overwriting a rejected meta slot
+	OpEraseSync             // syncing that
+	OpRepairWrite           // replacing damaged pages
+	OpRepairSync            // syncing that
+	OpDirSync               // syncing the directory that holds the file
+	OpClose                 // closing the file
 	numOps
 )
 

@@ -325,7 +325,7 @@ func judgeCommands(t *testing.T, path, what string, image, sound []byte, types [
 		{"check", path}, {"pages", path}, {"stats", path}, {"buckets", path, "-r"},
 		{"scan", path}, {"scan", path, "data"}, {"scan", path, "data/nest", "--reverse", "-o", "json"},
 		{"get", path, "data", "key05"}, {"get", path, "data", "big", "--raw"}, {"export", path, target, "--force"},
-		{"salvage", path, saved}, {"check", saved}, {"rebuild-space", path},
+		{"repair", path, "--dry-run"}, {"salvage", path, saved}, {"check", saved}, {"rebuild-space", path},
 	} {
 		if args[0] == "check" && args[1] == saved {
 			if _, err := os.Stat(saved); err != nil {
