@@ -1,6 +1,7 @@
 package lightning_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -411,4 +412,44 @@ func TestCompact_ErrBucketExists(t *testing.T) {
 		mustUpdate(t, db, func(tx *lightning.Tx) { mustCreate(t, tx, "b") })
 	}
 	wantErr(t, "Compact", lightning.Compact(dst, src, 0), lightning.ErrBucketExists)
+}
+
+// A compaction that is stopped leaves what it has committed, and src as it was.
+func TestCompactContext_Stopped(t *testing.T) {
+	src, dst := openDB(t, nil), openDB(t, nil)
+	mustUpdate(t, src, func(tx *lightning.Tx) {
+		b := mustCreate(t, tx, "b")
+		for i := range 5000 {
+			mustPut(t, b, numberedKey(i), "value")
+		}
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	wantErr(t, "stopped before", lightning.CompactContext(ctx, dst, src, 0), context.Canceled)
+	later := &endsLater{Context: t.Context(), asked: 40}
+	wantErr(t, "stopped amid", lightning.CompactContext(later, dst, src, 1000), context.Canceled)
+	checkDB(t, dst)
+	mustView(t, dst, func(tx *lightning.Tx) {
+		if b := tx.Bucket([]byte("b")); b == nil || b.Len() == 0 || b.Len() == 5000 {
+			t.Error("nothing was copied, or all")
+		}
+	})
+	fresh := openDB(t, nil)
+	if err := lightning.CompactContext(t.Context(), fresh, src, 1000); err != nil {
+		t.Fatal(err)
+	}
+	checkDB(t, fresh)
+}
+
+// endsLater is a context that ends when it was asked often enough.
+type endsLater struct {
+	context.Context
+	asked int
+}
+
+func (c *endsLater) Err() error {
+	if c.asked--; c.asked < 0 {
+		return context.Canceled
+	}
+	return nil
 }

@@ -1,6 +1,9 @@
 package lightning
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // compactFill is how full pages of a compacted database are.
 const compactFill = 1.0
@@ -11,8 +14,14 @@ const compactFill = 1.0
 // writes everything in one. It fails with ErrBucketExists if dst has one of
 // the buckets.
 func Compact(dst, src *DB, txMaxSize int64) error {
-	return src.View(func(from *Tx) error {
-		c := &compaction{dst: dst, max: txMaxSize, seen: from.newVisits(), path: []opened{{}}}
+	return CompactContext(context.Background(), dst, src, txMaxSize)
+}
+
+// CompactContext is Compact that stops when ctx ends: what was committed until then
+// is in dst.
+func CompactContext(ctx context.Context, dst, src *DB, txMaxSize int64) error {
+	return src.ViewContext(ctx, func(from *Tx) error {
+		c := &compaction{ctx: ctx, dst: dst, max: txMaxSize, seen: from.newVisits(), path: []opened{{}}}
 		err := c.begin()
 		if err != nil {
 			return err
@@ -35,10 +44,12 @@ func Compact(dst, src *DB, txMaxSize int64) error {
 // compaction writes one bucket after the other, in transactions of bounded
 // size.
 type compaction struct {
+	ctx  context.Context
 	dst  *DB
 	tx   *Tx
 	max  int64
 	size int64 // bytes put by tx
+	puts int   // entries put so far
 	seen *visits
 	path []opened // from the root to the bucket being written
 }
@@ -51,7 +62,7 @@ type opened struct {
 
 // begin starts a transaction and opens the path in it.
 func (c *compaction) begin() (err error) {
-	if c.tx, err = c.dst.Begin(true); err != nil {
+	if c.tx, err = c.dst.BeginContext(c.ctx, true); err != nil {
 		return err
 	}
 	c.size = 0
@@ -72,8 +83,12 @@ func (c *compaction) begin() (err error) {
 // last returns the innermost bucket of the path.
 func (c *compaction) last() *Bucket { return c.path[len(c.path)-1].b }
 
-// room commits and begins anew if n bytes more are too many for tx.
+// room makes room for an entry of n bytes: it commits and begins anew if they are too
+// many for tx.
 func (c *compaction) room(n int) error {
+	if c.puts++; c.puts%1024 == 0 && c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
 	if c.max > 0 && c.size > 0 && c.size+int64(n) > c.max {
 		if err := c.tx.commit(); err != nil {
 			return err

@@ -35,8 +35,8 @@ error and is left as it is. The page size and the integrity key are fixed for th
 }
 
 func (a *app) create(ctx context.Context, path string, pageSize int) error {
-	if pageSize != 0 && (pageSize < leastPageSize || pageSize > mostPageSize || pageSize&(pageSize-1) != 0) {
-		return usagef("page size %d is not a power of two from %d to %d", pageSize, leastPageSize, mostPageSize)
+	if err := checkPageSize(pageSize); err != nil {
+		return err
 	}
 	if _, err := a.integrityKey(); err != nil {
 		return err
@@ -65,6 +65,14 @@ func (a *app) create(ctx context.Context, path string, pageSize int) error {
 	}
 	if !a.quiet {
 		a.printf("created %s, page size %d\n", path, size)
+	}
+	return nil
+}
+
+// checkPageSize refuses a size that pages cannot have; 0 is the default.
+func checkPageSize(n int) error {
+	if n != 0 && (n < leastPageSize || n > mostPageSize || n&(n-1) != 0) {
+		return usagef("page size %d is not a power of two from %d to %d", n, leastPageSize, mostPageSize)
 	}
 	return nil
 }

@@ -70,8 +70,8 @@ func (a *app) migrate(ctx context.Context, src, dst string, opts migrateOptions)
 		return usagef("--to: %q is not one of bolt, lightning", opts.to)
 	}
 	pageSize := int(min(opts.pageSize, gib))
-	if pageSize != 0 && (pageSize < leastPageSize || pageSize > mostPageSize || pageSize&(pageSize-1) != 0) {
-		return usagef("page size %d is not a power of two from %d to %d", pageSize, leastPageSize, mostPageSize)
+	if err := checkPageSize(pageSize); err != nil {
+		return err
 	}
 	key, err := a.integrityKey()
 	if err != nil {

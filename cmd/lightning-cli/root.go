@@ -145,7 +145,7 @@ content of the file named by --integrity-key-file or by LIGHTNING_INTEGRITY_KEY_
 		"file that holds the integrity key (default $"+keyFileEnv+")")
 	root.AddCommand(
 		newCreate(a), newPut(a), newGet(a), newDelete(a), newScan(a), newBuckets(a), newStats(a),
-		newCheck(a), newPages(a), newBackup(a), newVerifyBackup(a), newRestore(a), newDiff(a), newProve(a), newVerifyProof(a), newSetReadOnly(a), newRepair(a), newSalvage(a), newRebuildSpace(a), newImport(a), newExport(a), newMigrate(a),
+		newCheck(a), newPages(a), newBackup(a), newVerifyBackup(a), newRestore(a), newDiff(a), newProve(a), newVerifyProof(a), newSetReadOnly(a), newRepair(a), newCompact(a), newSalvage(a), newRebuildSpace(a), newImport(a), newExport(a), newMigrate(a),
 		newChaos(a), newVersion(a),
 	)
 	return root
