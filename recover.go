@@ -265,8 +265,8 @@ func (r *recovery) discover() error {
 			return err
 		}
 		id, err := page.PeekMeta(b)
-		if err == nil && id.PageSize == n && len(db.options.IntegrityKey) == 0 {
-			err = r.leads(n)
+		if err == nil && id.PageSize == n && len(db.options.IntegrityKey) == 0 { // a value cannot know the key
+			err = page.CheckLead(n, func(b []byte, off int64) error { return db.file.ReadMedium(fsync.OpMetaRead, b, off) })
 		}
 		if err == nil && (n == 0 || id.PageSize == n) {
 			check := db.useKey(id.FileID)
@@ -288,20 +288,6 @@ func (r *recovery) discover() error {
 		first = page.ErrMetaMagic
 	}
 	return metaError(first)
-}
-
-// leads fails if page 0 of a file with pages of the given size holds more than its
-// meta slot: then its pages are smaller, and what looks like slot 1 is a value. A value cannot
-// know the integrity key.
-func (r *recovery) leads(size int) error {
-	rest := make([]byte, size-page.MetaSize)
-	if err := r.db.file.ReadMedium(fsync.OpMetaRead, rest, page.MetaSize); err != nil {
-		return err
-	}
-	if !allZero(rest) {
-		return fmt.Errorf("%w in slot 0, and none of pages of %d bytes in slot 1", page.ErrMetaMagic, size)
-	}
-	return nil
 }
 
 // slot returns the bytes of the meta slot at the given offset of the file.

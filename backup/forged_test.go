@@ -159,4 +159,14 @@ func TestCreate_ValueThatLooksLikeASlot(t *testing.T) {
 	if state, err := Restore(t.Context(), filepath.Join(dir, "restored"), 0o600, []string{path}, Options{}); err != nil || state != p.State {
 		t.Errorf("Restore: %v, %v; want %v", state, err, p.State)
 	}
+	if b, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	clear(b[:2*page.MinSize]) // now nothing but the value looks like a slot
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Inspect(t.Context(), path, Options{}); !errors.Is(err, ErrNotBackup) {
+		t.Errorf("without its slots the backup is %+v, %v", p, err)
+	}
 }

@@ -129,7 +129,7 @@ func (p *part) readFull(o *Options) error {
 // readMetas returns the metas of a database file that can be read, the newest first, and at
 // least one. Slot 0 says where slot 1 is. Only if slot 0 cannot be read is slot 1 looked for,
 // where each page size has it; the first that is good counts, since further on there may be
-// anything, values that look like a slot too.
+// anything, values that look like a slot too (page.CheckLead).
 func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 	m, h, problem := p.readMeta(o, 0)
 	if m != nil {
@@ -145,6 +145,9 @@ func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 	}
 	for size := int64(page.MinSize); size <= page.MaxSize; size *= 2 {
 		m, h, err := p.readMeta(o, size)
+		if err == nil && len(o.IntegrityKey) == 0 { // a value cannot know the key
+			err = page.CheckLead(int(size), func(b []byte, off int64) error { return p.file.ReadMedium(fsync.OpMetaRead, b, off) })
+		}
 		if err == nil && int64(m.PageSize) == size {
 			p.hasher = h
 			return []*page.Meta{m}, nil

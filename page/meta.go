@@ -132,6 +132,22 @@ func PeekMeta(b []byte) (id MetaIdentity, err error) {
 	return id, nil
 }
 
+// CheckLead fails with ErrMetaMagic if page 0 of a file, whose slot cannot be read, holds more
+// than that slot would: then what looks like slot 1 of pages of the given size is a value in a file of
+// smaller ones. read fills b from the offset off of the file.
+func CheckLead(size int, read func(b []byte, off int64) error) error {
+	rest := make([]byte, size-MetaSize)
+	if err := read(rest, MetaSize); err != nil {
+		return err
+	}
+	for _, c := range rest {
+		if c != 0 {
+			return fmt.Errorf("%w in slot 0, and none of pages of %d bytes in slot 1", ErrMetaMagic, size)
+		}
+	}
+	return nil
+}
+
 // MetaRoot reads the header of the root bucket from the slot b, unverified.
 func MetaRoot(b []byte) Bucket { return GetBucket(b[metaRoot:]) }
 

@@ -188,6 +188,58 @@ func TestRun_BothSlotsLost(t *testing.T) {
 	}
 }
 
+// A value that looks like the meta slot of larger pages vouches for nothing.
+func TestRun_ValueThatLooksLikeASlot(t *testing.T) {
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	value := bytes.Repeat([]byte("v"), 100<<10)
+	copy(value, "here it begins")
+	image := func() []byte {
+		t.Helper()
+		if err := os.RemoveAll(src); err != nil {
+			t.Fatal(err)
+		}
+		db, err := lightning.Open(src, 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Update(func(tx *lightning.Tx) error {
+			b, err := tx.CreateBucket([]byte("b"))
+			if err != nil {
+				return err
+			}
+			return b.Put([]byte("k"), value)
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	start, forged := bytes.Index(image(), value[:14]), 0
+	hasher, check := page.Keys(nil, [16]byte{})
+	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
+		if at := size - start; at >= 0 {
+			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
+			forged++
+		}
+	}
+	if start < 0 || forged == 0 {
+		t.Fatalf("the value begins at %d, no slot fits in", start)
+	}
+	b := image()
+	clear(b[:2*page.MinSize])
+	if err := os.WriteFile(src, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Run(t.Context(), src, filepath.Join(dir, "dst"), Options{}); !errors.Is(err, lightning.ErrInvalid) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestRun_Refuses(t *testing.T) {
 	s := newSample(t, seed.Rand(t), 4096, []byte("secret"), 3, closed)
 	dir := t.TempDir()

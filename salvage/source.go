@@ -82,6 +82,11 @@ func openSource(ctx context.Context, path string, o *Options, r *Report) (_ *sou
 	return s, nil
 }
 
+// medium fills b from the offset off of the file.
+func (s *source) medium(b []byte, off int64) error {
+	return s.file.ReadMedium(fsync.OpMetaRead, b, off)
+}
+
 // slot returns the bytes of the meta slot at off, nil if they cannot be read.
 func (s *source) slot(off int64) []byte {
 	b := make([]byte, page.MetaSize)
@@ -104,6 +109,9 @@ func (s *source) identify(o *Options) error {
 		}
 		id, err := page.PeekMeta(b)
 		if err != nil || off > 0 && off != int64(id.PageSize) {
+			return false
+		}
+		if off > 0 && len(o.IntegrityKey) == 0 && page.CheckLead(int(off), s.medium) != nil {
 			return false
 		}
 		h, check := page.Keys(o.IntegrityKey, id.FileID)
