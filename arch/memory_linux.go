@@ -5,20 +5,31 @@ import (
 	"path"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Memory returns how many bytes of memory this process may fill, page cache
 // included: what the machine has, or the least limit of its control groups
 // (version 2). It is 0 where that cannot be told.
 func Memory() uint64 {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
+	have := total("/proc/meminfo")
+	return leastLimit("/sys/fs/cgroup", ownGroup("/proc/self/cgroup"), have)
+}
+
+// total returns the bytes of memory that the machine has, 0 if the file does not tell.
+func total(meminfo string) uint64 {
+	b, err := os.ReadFile(meminfo)
+	if err != nil {
 		return 0
 	}
-	have := uint64(info.Totalram) * uint64(info.Unit)
-	return leastLimit("/sys/fs/cgroup", ownGroup("/proc/self/cgroup"), have)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" && f[2] == "kB" {
+			kib, err := strconv.ParseUint(f[1], 10, 54)
+			if err == nil {
+				return kib << 10
+			}
+		}
+	}
+	return 0
 }
 
 // ownGroup returns the path of this process's control group, "" without one.

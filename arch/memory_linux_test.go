@@ -54,6 +54,20 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%q: group %q, want %q", content, got, want)
 		}
 	}
+	for content, want := range map[string]uint64{
+		"MemTotal:       24684084 kB\nMemFree: 1 kB\n": 24684084 << 10,
+		"MemFree: 1 kB\nMemTotal: 8 kB\n":              8 << 10,
+		"MemTotal: 99999999999999999999 kB\n":          0,
+		"MemTotal: 5\n":                                0,
+		"":                                             0,
+	} {
+		if got := total(write("meminfo", content)); got != want {
+			t.Errorf("%q: %d bytes, want %d", content, got, want)
+		}
+	}
+	if got := total(filepath.Join(root, "missing")); got != 0 {
+		t.Errorf("without the file: %d bytes", got)
+	}
 	if got := ownGroup(filepath.Join(root, "missing")); got != "" {
 		t.Errorf("without the file: group %q", got)
 	}

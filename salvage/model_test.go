@@ -117,7 +117,7 @@ func newSample(t testing.TB, rng *rand.Rand, pageSize int, key []byte, rounds in
 	}
 	db.AllocSize = 16 * pageSize
 	defer db.Close()
-	s := &sample{pageSize: pageSize, key: key, states: map[uint64]content{}}
+	s := &sample{pageSize: pageSize, key: key, states: map[uint64]content{1: {}}}
 	for range rounds {
 		if err := db.Update(func(tx *lightning.Tx) error { return change(rng, tx, pageSize) }); err != nil {
 			t.Fatal(err)
