@@ -96,7 +96,7 @@ func (o *overlay) refer(d walk.Demand) error {
 	if d.Parent == 0 {
 		return nil // the meta page
 	}
-	if len(o.links) > math.MaxUint32 {
+	if uint64(len(o.links)) > math.MaxUint32 {
 		return fmt.Errorf("more than %d references", uint32(math.MaxUint32))
 	}
 	c := o.at(d.Ref.ID)
