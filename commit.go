@@ -123,7 +123,7 @@ func (db *DB) join(tx *Tx, pages int) (*group, error) {
 	g.pages += pages
 	top := tx.root()
 	g.tip = state{id: tx.id, root: top.tree.root, count: top.tree.count, sequence: top.sequence, flags: tx.flags}
-	db.tip = g.tip
+	db.setTip(g.tip)
 	return g, nil
 }
 
@@ -245,7 +245,7 @@ func (db *DB) abandon(g *group, err error) {
 	db.lastFailure = err
 	next := db.pending
 	db.pending = nil
-	db.tip = stateOf(&db.published.Load().meta)
+	db.setTip(stateOf(&db.published.Load().meta))
 	db.mu.Unlock()
 	for _, g := range []*group{g, next} {
 		if g != nil {
@@ -254,6 +254,13 @@ func (db *DB) abandon(g *group, err error) {
 		}
 	}
 	db.noteFailure(err)
+}
+
+// setTip makes s the newest sealed state, which also says whether anybody may write. The
+// caller holds mu.
+func (db *DB) setTip(s state) {
+	db.tip = s
+	db.frozen.Store(s.flags&page.MetaReadOnly != 0)
 }
 
 func stateOf(m *page.Meta) state {

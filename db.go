@@ -64,7 +64,7 @@ type DB struct {
 	found    page.TxID // newest transaction that the file had when it was opened; until that is known, any
 	verify   Verify
 	readOnly bool
-	frozen   atomic.Bool // SetReadOnly; set under writer
+	frozen   atomic.Bool // by SetReadOnly: what tip says, for who does not hold mu
 	mode     Durability
 
 	largeTxPages int // Options.LargeTxPages, or the default
@@ -233,18 +233,19 @@ func (db *DB) beginWrite(ctx context.Context) (*Tx, error) {
 	if err := db.lockWriter(ctx); err != nil {
 		return nil, err
 	}
-	var err error
-	switch {
-	case db.closing.Load():
-		err = ErrDatabaseNotOpen
-	case db.frozen.Load():
-		err = ErrDatabaseReadOnly
-	}
-	if err != nil {
+	if db.closing.Load() {
 		db.writer.unlock()
+		return nil, ErrDatabaseNotOpen
+	}
+	tx, err := db.newWrite(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return db.newWrite(ctx)
+	if tx.flags&page.MetaReadOnly != 0 {
+		tx.rollback()
+		return nil, ErrDatabaseReadOnly
+	}
+	return tx, nil
 }
 
 // newWrite starts a writable transaction. The caller holds the writer lock, which passes

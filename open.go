@@ -83,7 +83,7 @@ func newDB(path string, o *Options) *DB {
 		found:    math.MaxUint64,
 
 		largeTxPages: cmp.Or(o.LargeTxPages, DefaultLargeTxPages),
-		memory:       memoryFor(o.ReadAhead),
+		memory:       memory(),
 
 		closed:  make(chan struct{}),
 		ended:   make(chan struct{}),

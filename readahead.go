@@ -1,6 +1,8 @@
 package lightning
 
 import (
+	"sync"
+
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/page"
 )
@@ -11,8 +13,8 @@ type ReadAhead uint8
 
 const (
 	// ReadAheadAuto is ReadAheadOn until the file is longer than half of the
-	// memory that the process may use, control groups considered, and
-	// ReadAheadOff from then on. Where that memory is not known (it is on
+	// memory that the process may use, control groups considered, when it first opens a
+	// database, and ReadAheadOff from then on. Where that memory is not known (it is on
 	// Linux) it is ReadAheadOn. The default.
 	ReadAheadAuto ReadAhead = iota
 	// ReadAheadOn leaves it to the kernel, which reads the neighbours as well: a file
@@ -73,10 +75,5 @@ func (db *DB) willNeed(start, end page.ID) {
 	}
 }
 
-// memoryFor returns the memory that ReadAheadAuto goes by, 0 if it is not known.
-func memoryFor(r ReadAhead) uint64 {
-	if r != ReadAheadAuto {
-		return 0
-	}
-	return arch.Memory()
-}
+// memory is looked up once: that reads several files, and limits seldom change.
+var memory = sync.OnceValue(arch.Memory)

@@ -34,22 +34,8 @@ func (db *DB) SetReadOnly(on bool) error {
 	if on {
 		tx.flags |= page.MetaReadOnly
 	}
-	db.frozen.Store(on) // before the writer lock is released
 	if err := tx.commit(); err != nil {
-		db.refreeze()
 		return err
 	}
 	return db.Sync()
-}
-
-// refreeze makes writers heed what the newest state says, after a commit that
-// was to change it failed.
-func (db *DB) refreeze() {
-	if db.lockWriter(context.Background()) != nil {
-		return // closed
-	}
-	db.mu.Lock()
-	db.frozen.Store(db.tip.flags&page.MetaReadOnly != 0)
-	db.mu.Unlock()
-	db.writer.unlock()
 }

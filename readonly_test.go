@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -131,4 +132,50 @@ func TestSetReadOnly_Errors(t *testing.T) {
 	wantErr(t, "closed", db.SetReadOnly(true), lightning.ErrDatabaseNotOpen)
 	ro := openPath(t, path, &lightning.Options{ReadOnly: true})
 	wantErr(t, "opened read-only", ro.SetReadOnly(false), lightning.ErrDatabaseReadOnly)
+}
+
+// A writer that waits while the database becomes read-only gets in before that, or not at all.
+func TestSetReadOnly_WriterThatWaits(t *testing.T) {
+	db := openDB(t, nil)
+	mustUpdate(t, db, func(tx *lightning.Tx) { mustCreate(t, tx, "b") })
+	for range 40 {
+		before, err := db.Begin(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var waiting sync.WaitGroup
+		var wrote [8]int
+		for w := range wrote {
+			waiting.Go(func() {
+				err := db.Update(func(tx *lightning.Tx) error {
+					wrote[w] = tx.ID()
+					return tx.Bucket([]byte("b")).Put([]byte("k"), nil)
+				})
+				if err != nil {
+					wrote[w] = 0
+					wantErr(t, "waited", err, lightning.ErrDatabaseReadOnly)
+				}
+			})
+		}
+		waiting.Go(func() {
+			if err := db.SetReadOnly(true); err != nil {
+				t.Error(err)
+			}
+		})
+		runtime.Gosched()
+		if err := before.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		waiting.Wait()
+		mustView(t, db, func(tx *lightning.Tx) {
+			for _, id := range wrote {
+				if id >= tx.ID() {
+					t.Errorf("transaction %d wrote, the database is read-only since %d", id, tx.ID())
+				}
+			}
+		})
+		if err := db.SetReadOnly(false); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

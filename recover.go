@@ -153,7 +153,7 @@ func (r *recovery) unfinished() (bool, error) {
 		return false, err
 	}
 	slot, rest := b[size:size+page.MetaSize], b[size+page.MetaSize:]
-	if !allZero(b[:size]) || !allZero(rest) {
+	if !page.IsZero(b[:size]) || !page.IsZero(rest) {
 		return false, nil
 	}
 	id, err := page.PeekMeta(slot)
@@ -169,15 +169,6 @@ func (r *recovery) unfinished() (bool, error) {
 	}
 	r.db.Logger().Warningf("%s: creating the database was cut short: done anew", r.db.path)
 	return true, nil
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // newPageSize returns the page size of a file to be created.
@@ -267,6 +258,9 @@ func (r *recovery) discover() error {
 		id, err := page.PeekMeta(b)
 		if err == nil && id.PageSize == n && len(db.options.IntegrityKey) == 0 { // a value cannot know the key
 			err = page.CheckLead(n, func(b []byte, off int64) error { return db.file.ReadMedium(fsync.OpMetaRead, b, off) })
+			if err != nil && !errors.Is(err, page.ErrMetaMagic) {
+				return err // it may be good
+			}
 		}
 		if err == nil && (n == 0 || id.PageSize == n) {
 			check := db.useKey(id.FileID)
@@ -379,7 +373,7 @@ func (r *recovery) settleState() error {
 // behind a state that is known to have been durable (rule F).
 func (r *recovery) choose() error {
 	order := []candidate{r.slots[0], r.slots[1]}
-	if newer(order[1].meta, order[0].meta) {
+	if order[1].meta.Newer(order[0].meta) {
 		order[0], order[1] = order[1], order[0]
 	}
 	var durable page.TxID
@@ -409,16 +403,6 @@ func (r *recovery) choose() error {
 		return fmt.Errorf("transaction %d, known to have been durable, is damaged: %w", durable, refused)
 	}
 	return nil
-}
-
-func newer(a, b *page.Meta) bool {
-	switch {
-	case a == nil || b == nil:
-		return a != nil
-	case a.TxID != b.TxID:
-		return a.TxID > b.TxID
-	}
-	return a.DurableTx > b.DurableTx
 }
 
 // accept validates what the meta's transaction and the unproven ones before it
@@ -485,7 +469,6 @@ func (r *recovery) settleName() error {
 func (r *recovery) publish() error {
 	db, c := r.db, r.chosen
 	db.found = c.meta.TxID
-	db.frozen.Store(c.meta.Flags&page.MetaReadOnly != 0)
 	db.durable, db.written, db.durableSlot = c.meta.TxID, c.meta.TxID, c.slot
 	for i, s := range r.slots {
 		if s.meta != nil {
@@ -497,7 +480,7 @@ func (r *recovery) publish() error {
 	if db.rejected {
 		db.slots[1-c.slot] = slotState{}
 	}
-	db.tip = stateOf(c.meta)
+	db.setTip(stateOf(c.meta))
 	db.endPages.Store(uint64(c.meta.End))
 	db.proven = &snapshot{meta: *c.meta}
 	db.published.Store(db.proven)

@@ -80,7 +80,7 @@ func (c *chain) run(p *part, out sink) error {
 	if p.Since != nil {
 		w.Since = page.TxID(p.Since.TxID)
 		w.Read = r.increment
-		r.stream = bufio.NewReaderSize(io.NewSectionReader(fileReader{p.file}, 2*page.MetaSize, p.Size-2*page.MetaSize), readSize)
+		r.stream = p.stream()
 		c.advance(2 * page.MetaSize)
 	}
 	c.laid.next()

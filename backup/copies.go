@@ -1,10 +1,8 @@
 package backup
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"io"
 	"os"
 
 	lightning "github.com/lightning-db/lightning"
@@ -27,7 +25,7 @@ func openDonor(ctx context.Context, path string, size int, o *Options) (_ *donor
 	p, err := openPart(ctx, path, o)
 	var damage *lightning.CorruptionError
 	if errors.Is(err, ErrNotBackup) || errors.As(err, &damage) {
-		p, err = openRaw(ctx, path, o) // its slots are damaged; its pages may be good
+		p, err = openFile(ctx, path, os.O_RDONLY, o) // its slots are damaged; its pages may be good
 	}
 	if err != nil {
 		return nil, err
@@ -36,32 +34,18 @@ func openDonor(ctx context.Context, path string, size int, o *Options) (_ *donor
 	if p.Since == nil {
 		return d, nil
 	}
-	if err := d.index(ctx, o); err != nil {
+	if err := d.index(ctx); err != nil {
 		return nil, errors.Join(err, p.file.Close())
 	}
 	return d, nil
 }
 
-// openRaw opens a file of which nothing is known.
-func openRaw(ctx context.Context, path string, o *Options) (*part, error) {
-	f, err := openLocked(ctx, path, os.O_RDONLY, o)
-	if err != nil {
-		return nil, err
-	}
-	p := &part{Part: Part{Path: path}, file: f}
-	if p.Size, err = f.Size(); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return p, nil
-}
-
 // index finds out where the extents of an increment begin. Behind damage that cannot
 // be told.
-func (d *donor) index(ctx context.Context, o *Options) error {
+func (d *donor) index(ctx context.Context) error {
 	p := d.part
 	d.at = make(map[page.ID]int64)
-	r := &reader{chain: &chain{ctx: ctx, o: &Options{}}, part: p}
-	r.stream = bufio.NewReaderSize(io.NewSectionReader(fileReader{p.file}, 2*page.MetaSize, p.Size-2*page.MetaSize), readSize)
+	r := &reader{chain: &chain{ctx: ctx, o: &Options{}}, part: p, stream: p.stream()}
 	off := int64(2 * page.MetaSize)
 	w := walk.Walk{
 		Meta: p.meta, Since: page.TxID(p.Since.TxID), PageSize: p.meta.PageSize, Hasher: p.hasher, Read: r.increment,

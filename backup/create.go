@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/internal/newfile"
@@ -32,45 +31,16 @@ func Create(ctx context.Context, db *lightning.DB, path, base string, mode os.Fi
 		}
 		since = &p.State
 	}
-	f, err := newPartial(path, mode)
+	f, err := newfile.Partial(path, mode)
 	if err != nil {
 		return nil, err
 	}
 	made, err := write(ctx, db, f, since, &o)
-	if err := finish(f, path, err); err != nil {
+	if err := newfile.Settle(f.Name(), path, errors.Join(err, f.Close())); err != nil {
 		return nil, err
 	}
 	made.Path = path
 	return made, nil
-}
-
-// newPartial makes the file that is to be given the name path when it is whole. Each
-// has a name of its own, so that two that write to path at once cannot spoil each
-// other's; one of them is then told that path exists.
-func newPartial(path string, mode os.FileMode) (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".partial-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Chmod(mode); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
-	}
-	return f, nil
-}
-
-// finish closes f and gives it the name path, or removes it after an error.
-func finish(f *os.File, path string, err error) error {
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = newfile.Move(f.Name(), path)
-	}
-	if err == nil {
-		return nil
-	}
-	if gone := os.Remove(f.Name()); !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
-	}
-	return err
 }
 
 // write writes a durable part.

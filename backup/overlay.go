@@ -10,8 +10,7 @@ import (
 
 // overlay is the file that the parts make when they are laid over each other, without
 // the bytes: which extent each page belongs to, and whether all that the extent leads to is
-// still there. It takes 44 bytes a page, and 16 for each
-// reference.
+// still there. It takes 44 bytes a page, and 16 for each reference.
 //
 // An extent is whole when it is brought and all extents that it refers to are whole. When
 // a later part brings another extent over one of its pages it is gone, and whatever leads to it

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/atrest"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -66,19 +68,15 @@ type part struct {
 }
 
 func openPart(ctx context.Context, path string, o *Options) (_ *part, err error) {
-	f, err := openLocked(ctx, path, os.O_RDONLY, o)
+	p, err := openFile(ctx, path, os.O_RDONLY, o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close())
+			err = errors.Join(err, p.file.Close())
 		}
 	}()
-	p := &part{Part: Part{Path: path}, file: f}
-	if p.Size, err = f.Size(); err != nil {
-		return nil, err
-	}
 	head, err := p.slot(0)
 	if err != nil {
 		return nil, err
@@ -89,20 +87,22 @@ func openPart(ctx context.Context, path string, o *Options) (_ *part, err error)
 	return p, p.readIncrement(o, head)
 }
 
-// openLocked opens a file and locks it, for others that read it or, with os.O_RDWR, for
-// nobody.
-func openLocked(ctx context.Context, path string, flag int, o *Options) (fsync.File, error) {
-	f, err := fsync.Open(path, flag, 0, nil)
+// openFile opens a file of which nothing is known.
+func openFile(ctx context.Context, path string, flag int, o *Options) (*part, error) {
+	f, err := atrest.Open(ctx, path, flag, o.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
-	if err := fsync.Lock(ctx, f, flag == os.O_RDWR, o.LockTimeout); err != nil {
-		if errors.Is(err, fsync.ErrLockTimeout) {
-			err = fmt.Errorf("%s: %w: %w", path, lightning.ErrTimeout, err)
-		}
+	p := &part{Part: Part{Path: path}, file: f}
+	if p.Size, err = f.Size(); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return p, nil
+}
+
+// stream reads the extents of an increment, one after the other.
+func (p *part) stream() *bufio.Reader {
+	return bufio.NewReaderSize(io.NewSectionReader(fileReader{p.file}, 2*page.MetaSize, p.Size-2*page.MetaSize), readSize)
 }
 
 // slot returns MetaSize bytes at off, less at the end of the file.
@@ -138,7 +138,7 @@ func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 		switch {
 		case err != nil || other.FileID != m.FileID || other.PageSize != m.PageSize:
 			return []*page.Meta{m}, nil
-		case other.TxID > m.TxID || other.TxID == m.TxID && other.DurableTx > m.DurableTx:
+		case other.Newer(m):
 			return []*page.Meta{other, m}, nil
 		}
 		return []*page.Meta{m, other}, nil
@@ -146,7 +146,10 @@ func (p *part) readMetas(o *Options) ([]*page.Meta, error) {
 	for size := int64(page.MinSize); size <= page.MaxSize; size *= 2 {
 		m, h, err := p.readMeta(o, size)
 		if err == nil && len(o.IntegrityKey) == 0 { // a value cannot know the key
-			err = page.CheckLead(int(size), func(b []byte, off int64) error { return p.file.ReadMedium(fsync.OpMetaRead, b, off) })
+			lead := page.CheckLead(int(size), func(b []byte, off int64) error { return p.file.ReadMedium(fsync.OpMetaRead, b, off) })
+			if errors.Is(lead, page.ErrMetaMagic) { // what cannot be read says nothing
+				err = lead
+			}
 		}
 		if err == nil && int64(m.PageSize) == size {
 			p.hasher = h

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/fsync"
@@ -59,18 +60,15 @@ func Repair(ctx context.Context, path string, copies []string, o RepairOptions) 
 	if o.DryRun {
 		flag = os.O_RDONLY
 	}
-	f, err := openLocked(ctx, path, flag, &o.Options)
+	p, err := openFile(ctx, path, flag, &o.Options)
 	if err != nil {
 		return nil, err
 	}
-	r := &repair{ctx: ctx, o: &o, part: &part{Part: Part{Path: path}, file: f}}
+	r := &repair{ctx: ctx, o: &o, part: p}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if r.part.Size, err = f.Size(); err != nil {
-		return nil, err
-	}
-	metas, err := r.part.readMetas(&o.Options)
+	metas, err := p.readMetas(&o.Options)
 	if err != nil {
-		return nil, r.part.refuse(err)
+		return nil, p.refuse(err)
 	}
 	for _, c := range copies {
 		d, err := openDonor(ctx, c, metas[0].PageSize, &o.Options)
@@ -161,11 +159,9 @@ func (r *repair) read(start page.ID, pages int) ([]byte, error) {
 	if int64(start)+int64(pages) > r.part.Size/size {
 		return nil, &walk.Fault{Page: start, Problem: "the file ends before it"}
 	}
-	if n := pages * int(size); cap(r.buf) < n {
-		r.buf = make([]byte, n)
-	}
-	b := r.buf[:pages*int(size)]
-	return b, r.part.file.ReadMedium(fsync.OpPageRead, b, int64(start)*size)
+	n := pages * int(size)
+	r.buf = slices.Grow(r.buf[:0], n)[:n]
+	return r.buf, r.part.file.ReadMedium(fsync.OpPageRead, r.buf, int64(start)*size)
 }
 
 // heal looks for the right bytes of a damaged extent and puts them in their place.

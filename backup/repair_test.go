@@ -8,9 +8,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/fsync"
 	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
@@ -380,6 +383,130 @@ func TestRepair_TornCommit(t *testing.T) {
 	}
 	if !bytes.Equal(readFile(t, p.path), b) {
 		t.Error("the file was changed")
+	}
+}
+
+// What is known to have been durable is never given up for what is older, torn or not.
+func TestRepair_NeverBehindWhatWasDurable(t *testing.T) {
+	h := newHistory(t, lightning.Options{})
+	h.change(300)
+	before := readFile(t, h.db.Path())
+	h.change(20)
+	h.change(20)
+	killed := readFile(t, h.db.Path())
+	h.close()
+	p := &patient{t: t, r: h.rnd, path: filepath.Join(h.dir, "killed"), image: killed}
+	p.write(killed)
+	part, err := openPart(t.Context(), p.path, &p.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := part.meta
+	metas, err := part.readMetas(&p.o)
+	if err := errors.Join(err, part.file.Close()); err != nil || len(metas) != 2 {
+		t.Fatalf("%d slots, %v", len(metas), err)
+	}
+	b := bytes.Clone(killed)
+	clear(b[int(newest.Root.Root.ID)*p.size():][:p.size()])
+	slot := 0 // of the state before
+	if killed[64] == byte(newest.TxID) {
+		slot = p.size()
+	}
+	copy(b[slot:slot+page.MetaSize], before[slot:]) // as if a write to it had been lost
+	p.write(b)
+	report, err := p.repair()
+	if !errors.Is(err, ErrNotWhole) || report.State.TxID != uint64(newest.TxID) {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// scratched is a file some pages of which cannot be read until they are written.
+type scratched struct {
+	fsync.File
+	size int64
+	bad  map[int64]bool // pages
+}
+
+func (f *scratched) ReadMedium(op fsync.Op, b []byte, off int64) error {
+	for id := off / f.size; id*f.size < off+int64(len(b)); id++ {
+		if f.bad[id] {
+			return &fsync.OpError{Op: op, Path: f.Name(), Off: off, Err: syscall.EIO}
+		}
+	}
+	return f.File.ReadMedium(op, b, off)
+}
+
+func (f *scratched) WriteAt(op fsync.Op, b []byte, off int64) error {
+	for id := off / f.size; id*f.size < off+int64(len(b)); id++ {
+		delete(f.bad, id)
+	}
+	return f.File.WriteAt(op, b, off)
+}
+
+// forgetful is a file that does not keep what repairs write.
+type forgetful struct{ fsync.File }
+
+func (f *forgetful) WriteAt(op fsync.Op, b []byte, off int64) error {
+	if op == fsync.OpRepairWrite {
+		return nil
+	}
+	return f.File.WriteAt(op, b, off)
+}
+
+// repairThrough is repair with wrap between it and the file.
+func (p *patient) repairThrough(wrap func(fsync.File) fsync.File, copies ...string) (*RepairReport, error) {
+	defer fsync.Intercept(p.path, wrap)()
+	return p.repair(copies...)
+}
+
+// What cannot be read is damage like any other.
+func TestRepair_Unreadable(t *testing.T) {
+	p := newPatient(t, lightning.Options{}, 1, 200)
+	for range 20 {
+		f := &scratched{size: int64(p.size()), bad: map[int64]bool{}}
+		hit := map[page.ID]bool{}
+		for range 1 + p.r.IntN(8) {
+			d := p.used[p.r.IntN(len(p.used))]
+			hit[d.Ref.ID] = true
+			f.bad[int64(d.Ref.ID)+int64(p.r.IntN(d.Pages))] = true
+		}
+		p.write(p.image)
+		wrap := func(file fsync.File) fsync.File { f.File = file; return f }
+		if _, err := p.repairThrough(wrap); !errors.Is(err, ErrNotWhole) {
+			t.Fatalf("without a copy: %v", err)
+		}
+		report, err := p.repairThrough(wrap, p.parts...)
+		if err != nil || len(report.Damaged) != len(hit) || len(f.bad) != 0 {
+			t.Fatalf("%d extents unreadable, %d pages left: %+v, %v", len(hit), len(f.bad), report, err)
+		}
+		p.wantWhole("unreadable pages", p.image)
+	}
+}
+
+// A write or sync that fails is an error, and so is a medium that does not keep what is
+// written to it.
+func TestRepair_CannotWrite(t *testing.T) {
+	p := newPatient(t, lightning.Options{}, 0, 0)
+	b := bytes.Clone(p.image)
+	p.damage(b, p.used[p.r.IntN(len(p.used))])
+	for _, op := range []fsync.Op{fsync.OpRepairWrite, fsync.OpRepairSync, fsync.OpOpenSync} {
+		p.write(b)
+		if _, err := p.repairThrough(func(f fsync.File) fsync.File {
+			faults := fsync.NewFaults(f)
+			faults.FailAlways(op, syscall.EIO)
+			return faults
+		}, p.parts...); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%v fails: %v", op, err)
+		}
+		if op == fsync.OpRepairWrite && !bytes.Equal(readFile(t, p.path), b) {
+			t.Errorf("%v fails, and the file has changed", op)
+		}
+	}
+	p.write(b)
+	_, err := p.repairThrough(func(f fsync.File) fsync.File { return &forgetful{f} }, p.parts...)
+	var damage *lightning.CorruptionError
+	if !errors.As(err, &damage) || !strings.Contains(err.Error(), "does not keep") {
+		t.Errorf("a medium that forgets: %v", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/newfile"
 	"github.com/lightning-db/lightning/internal/walk"
 )
 
@@ -32,7 +33,7 @@ func Restore(ctx context.Context, path string, mode os.FileMode, parts []string,
 		return state, err
 	}
 	last := c.parts[len(c.parts)-1]
-	f, err := newPartial(path, mode)
+	f, err := newfile.Partial(path, mode)
 	if err != nil {
 		return state, err
 	}
@@ -40,7 +41,7 @@ func Restore(ctx context.Context, path string, mode os.FileMode, parts []string,
 	if err == nil {
 		err = checkWhole(ctx, f.Name(), last.State, &o)
 	}
-	if err := finish(f, path, err); err != nil {
+	if err := newfile.Settle(f.Name(), path, errors.Join(err, f.Close())); err != nil {
 		return state, err
 	}
 	return last.State, nil

@@ -134,18 +134,31 @@ func PeekMeta(b []byte) (id MetaIdentity, err error) {
 
 // CheckLead fails with ErrMetaMagic if page 0 of a file, whose slot cannot be read, holds more
 // than that slot would: then what looks like slot 1 of pages of the given size is a value in a file of
-// smaller ones. read fills b from the offset off of the file.
+// smaller ones. read fills b from the offset off of the file; its errors are returned as they are.
 func CheckLead(size int, read func(b []byte, off int64) error) error {
 	rest := make([]byte, size-MetaSize)
 	if err := read(rest, MetaSize); err != nil {
 		return err
 	}
-	for _, c := range rest {
-		if c != 0 {
-			return fmt.Errorf("%w in slot 0, and none of pages of %d bytes in slot 1", ErrMetaMagic, size)
-		}
+	if !IsZero(rest) {
+		return fmt.Errorf("%w in slot 0, and none of pages of %d bytes in slot 1", ErrMetaMagic, size)
 	}
 	return nil
+}
+
+// IsZero reports whether all bytes of b are zero.
+func IsZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
+
+// Newer reports whether m is to be preferred to o: a later transaction, or the same one known
+// durable. Nothing is newer than itself, and anything than nil.
+func (m *Meta) Newer(o *Meta) bool {
+	switch {
+	case m == nil || o == nil:
+		return m != nil
+	case m.TxID != o.TxID:
+		return m.TxID > o.TxID
+	}
+	return m.DurableTx > o.DurableTx
 }
 
 // MetaRoot reads the header of the root bucket from the slot b, unverified.

@@ -3,9 +3,7 @@ package salvage
 import (
 	"bytes"
 	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/internal/newfile"
@@ -30,7 +28,7 @@ type spot struct {
 }
 
 func newOutput(dst string, pageSize int, key []byte) (_ *output, err error) {
-	f, err := os.CreateTemp(filepath.Dir(dst), filepath.Base(dst)+".partial-*")
+	f, err := newfile.Partial(dst, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +55,7 @@ func (o *output) discard(err error) error {
 	if o.db != nil {
 		err = errors.Join(err, o.db.Close())
 	}
-	if gone := os.Remove(o.temp); !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
-	}
-	return err
+	return newfile.Settle(o.temp, "", err)
 }
 
 // finish makes the new database durable and gives it its name.
@@ -74,13 +69,10 @@ func (o *output) finish(dst string, mode os.FileMode) error {
 	if err == nil {
 		err = os.Chmod(o.temp, mode)
 	}
-	if err == nil {
-		err = newfile.Move(o.temp, dst)
-	}
 	if err != nil {
 		return o.discard(err)
 	}
-	return nil
+	return newfile.Settle(o.temp, dst, nil)
 }
 
 // begin opens a transaction in the same bucket as the last one.

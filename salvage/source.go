@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 
 	lightning "github.com/lightning-db/lightning"
 	"github.com/lightning-db/lightning/arch"
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/atrest"
 	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
@@ -55,7 +57,7 @@ const windowBytes = 256 << 10
 const recentNodes = 256
 
 func openSource(ctx context.Context, path string, o *Options, r *Report) (_ *source, err error) {
-	f, err := fsync.Open(path, 0, 0, nil)
+	f, err := atrest.Open(ctx, path, os.O_RDONLY, o.LockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +67,6 @@ func openSource(ctx context.Context, path string, o *Options, r *Report) (_ *sou
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if err := fsync.Lock(ctx, f, false, o.LockTimeout); err != nil {
-		if errors.Is(err, fsync.ErrLockTimeout) {
-			err = fmt.Errorf("%s: %w: %w", path, lightning.ErrTimeout, err)
-		}
-		return nil, err
-	}
 	if s.size, err = f.Size(); err != nil {
 		return nil, err
 	}
@@ -111,7 +107,7 @@ func (s *source) identify(o *Options) error {
 		if err != nil || off > 0 && off != int64(id.PageSize) {
 			return false
 		}
-		if off > 0 && len(o.IntegrityKey) == 0 && page.CheckLead(int(off), s.medium) != nil {
+		if off > 0 && len(o.IntegrityKey) == 0 && errors.Is(page.CheckLead(int(off), s.medium), page.ErrMetaMagic) {
 			return false
 		}
 		h, check := page.Keys(o.IntegrityKey, id.FileID)
@@ -340,7 +336,7 @@ type state struct {
 // It is the one that Open would choose; if damage leaves Open none, the newest.
 func (s *source) states() (newest state, older *page.Meta, err error) {
 	a, b := s.slots[0], s.slots[1]
-	if a == nil || b != nil && (b.TxID > a.TxID || b.TxID == a.TxID && b.DurableTx > a.DurableTx) {
+	if b.Newer(a) {
 		a, b = b, a
 	}
 	if a == nil {

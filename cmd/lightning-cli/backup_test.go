@@ -57,6 +57,7 @@ func TestBackup_Refuses(t *testing.T) {
 	cli(t, exitUsage, "backup", db, "-", "--since", at("full"))
 	cli(t, exitNotDatabase, "backup", db, at("new"), "--since", at("other"))
 	cli(t, exitNotDatabase, "verify-backup", at("other"))
+	cli(t, exitNotDatabase, "check", at("inc"))
 	cli(t, exitCorrupt, "verify-backup", at("inc"))
 	cli(t, exitCorrupt, "restore", at("new"), at("full"), at("inc"), at("inc"))
 	cli(t, exitCorrupt, "backup", newDB(t), at("new"), "--since", at("full"))

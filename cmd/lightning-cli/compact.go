@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	lightning "github.com/lightning-db/lightning"
@@ -80,26 +79,26 @@ func (a *app) compact(ctx context.Context, path, dest string, pageSize int) erro
 }
 
 // compactTo writes what is in src to a new file and names it when it is durable.
-func (a *app) compactTo(ctx context.Context, dest string, src *lightning.DB, pageSize int) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(dest), filepath.Base(dest)+".partial-*")
+func (a *app) compactTo(ctx context.Context, dest string, src *lightning.DB, pageSize int) error {
+	f, err := newfile.Partial(dest, databaseMode)
 	if err != nil {
 		return err
 	}
-	temp := f.Name()
-	defer func() {
-		if gone := os.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
-	}()
-	if err := f.Close(); err != nil {
-		return err
+	err = f.Close()
+	if err == nil {
+		err = a.copyTo(ctx, f.Name(), src, pageSize)
 	}
-	dst, err := a.open(ctx, temp, writeOrCreate, pageSize)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(lightning.CompactContext(ctx, dst, src, compactTxBytes), dst.Close()); err != nil {
+	if err = newfile.Settle(f.Name(), dest, err); err != nil {
 		return fmt.Errorf("compact to %s: %w", dest, err)
 	}
-	return newfile.Move(temp, dest)
+	return nil
+}
+
+// copyTo writes what is in src to the empty file at path.
+func (a *app) copyTo(ctx context.Context, path string, src *lightning.DB, pageSize int) error {
+	dst, err := a.open(ctx, path, writeOrCreate, pageSize)
+	if err != nil {
+		return err
+	}
+	return errors.Join(lightning.CompactContext(ctx, dst, src, compactTxBytes), dst.Close())
 }

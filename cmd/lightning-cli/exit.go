@@ -74,6 +74,7 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, lightning.ErrIntegrityKey),
 		errors.Is(err, lightning.ErrInvalid),
+		errors.Is(err, lightning.ErrIncrement),
 		errors.Is(err, lightning.ErrVersionMismatch):
 		return exitNotDatabase
 	case errors.As(err, &damage), errors.Is(err, lightning.ErrChecksum):

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -26,6 +27,36 @@ func TestMove(t *testing.T) {
 		want(t, name, free, "a")
 		if _, err := os.Stat(a); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s left the old name: %v", name, err)
+		}
+	}
+}
+
+// What is whole gets its name; what is not, or finds the name taken, goes.
+func TestPartial_Settle(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	failure := errors.New("not whole")
+	for i, c := range []struct{ given, want error }{{failure, failure}, {nil, nil}, {nil, fs.ErrExist}} {
+		f, err := Partial(path, 0o640)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := Partial(path, 0o640)
+		if err != nil || other.Name() == f.Name() {
+			t.Fatalf("the same name twice, or %v", err)
+		}
+		if info, err := f.Stat(); err != nil || info.Mode().Perm() != 0o640 && runtime.GOOS != "windows" {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+		if err := errors.Join(f.Close(), other.Close(), os.Remove(other.Name())); err != nil {
+			t.Fatal(err)
+		}
+		if err := Settle(f.Name(), path, c.given); !errors.Is(err, c.want) {
+			t.Errorf("%d: got %v, want %v", i, err, c.want)
+		}
+		names, err := filepath.Glob(path + "*")
+		if err != nil || len(names) != min(i, 1) {
+			t.Errorf("%d: left %v, %v", i, names, err)
 		}
 	}
 }
