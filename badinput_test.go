@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lightning-db/lightning/fsync"
+	"github.com/lightning-db/lightning/internal/decoy"
 	"github.com/lightning-db/lightning/page"
 )
 
@@ -209,17 +210,7 @@ func TestBadInput_ValueThatLooksLikeASlot(t *testing.T) {
 	}
 	value := bytes.Repeat([]byte("v"), 200<<10)
 	copy(value, "here it begins")
-	start, forged := bytes.Index(put(value), value[:14]), 0
-	hasher, check := page.Keys(nil, [16]byte{})
-	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
-		if at := size - start; at >= 0 {
-			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
-			forged++
-		}
-	}
-	if start < 0 || forged == 0 {
-		t.Fatalf("the value begins at %d, no slot fits in", start)
-	}
+	decoy.Slots(t, value, bytes.Index(put(value), value[:14]))
 	image := put(value)
 	for _, garbage := range []byte{0, 'x'} {
 		copy(image, bytes.Repeat([]byte{garbage}, 2*page.MetaSize))

@@ -49,6 +49,7 @@ var layers = []struct {
 	{"internal/seed", nil},
 	{"internal/await", nil},
 	{"internal/newfile", []string{"fsync"}},
+	{"internal/decoy", []string{"page"}},
 	{"internal/atrest", []string{".", "fsync"}},
 	{"mmap", []string{"arch"}},
 	{"fsync", []string{"arch"}},

@@ -258,6 +258,16 @@ func TestRebuildSpace_UnprovenMap(t *testing.T) {
 	goesOn(t, path)
 }
 
+// rebuiltOn is rebuilt on a disk that holds image and records what is written.
+func rebuiltOn(t *testing.T, path string, image []byte) (r *SpaceReport, disk *simdisk.Disk) {
+	t.Helper()
+	defer fsync.Intercept(path, func(f fsync.File) fsync.File {
+		disk = simdisk.New(f, simdisk.Whole(image))
+		return disk
+	})()
+	return rebuilt(t, path), disk
+}
+
 // A crash within the rebuild leaves the old state, its map damaged, or the new map.
 func TestRebuildSpace_Crash(t *testing.T) {
 	rng := seed.Rand(t)
@@ -275,13 +285,7 @@ func TestRebuildSpace_Crash(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := contentOf(t, path)
-		var disk *simdisk.Disk
-		remove := fsync.Intercept(path, func(f fsync.File) fsync.File {
-			disk = simdisk.New(f, simdisk.Whole(image))
-			return disk
-		})
-		r := rebuilt(t, path)
-		remove()
+		r, disk := rebuiltOn(t, path, image)
 		for n := range disk.Position() + 1 {
 			for cut := range 12 {
 				im := disk.At(n).PowerCut(rng, cut%2 == 1)
@@ -344,13 +348,7 @@ func TestRebuildSpace_CrashKeepsWrongMap(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := contentOf(t, path)
-	var disk *simdisk.Disk
-	remove := fsync.Intercept(path, func(f fsync.File) fsync.File {
-		disk = simdisk.New(f, simdisk.Whole(image))
-		return disk
-	})
-	r := rebuilt(t, path)
-	remove()
+	r, disk := rebuiltOn(t, path, image)
 	if !r.Rebuilt || r.Lost == 0 || r.Free < 3 {
 		t.Fatalf("%+v", r)
 	}

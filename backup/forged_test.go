@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/decoy"
 	"github.com/lightning-db/lightning/internal/walk"
 	"github.com/lightning-db/lightning/page"
 )
@@ -141,17 +142,7 @@ func TestCreate_ValueThatLooksLikeASlot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start, forged := bytes.Index(b, value[:18]), 0
-	hasher, check := page.Keys(nil, [16]byte{})
-	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
-		if at := size - start; at >= 0 && at+page.MetaSize <= len(value) {
-			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
-			forged++
-		}
-	}
-	if start < 0 || forged == 0 {
-		t.Fatalf("the value begins at %d, no slot fits in", start)
-	}
+	decoy.Slots(t, value, bytes.Index(b, value[:18]))
 	path, p := made("second")
 	if good, err := Verify(t.Context(), []string{path}, Options{}); err != nil || len(good) != 1 || good[0] != p.State {
 		t.Errorf("Verify: %v, %v; want %v", good, err, p.State)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	lightning "github.com/lightning-db/lightning"
+	"github.com/lightning-db/lightning/internal/decoy"
 	"github.com/lightning-db/lightning/internal/seed"
 	"github.com/lightning-db/lightning/page"
 )
@@ -219,17 +220,7 @@ func TestRun_ValueThatLooksLikeASlot(t *testing.T) {
 		}
 		return b
 	}
-	start, forged := bytes.Index(image(), value[:14]), 0
-	hasher, check := page.Keys(nil, [16]byte{})
-	for size := page.MinSize; size <= page.MaxSize; size *= 2 {
-		if at := size - start; at >= 0 {
-			page.EncodeMeta(value[at:], &page.Meta{PageSize: size, KeyCheck: check, TxID: 1 << 40, DurableTx: 1 << 40, End: 2}, hasher)
-			forged++
-		}
-	}
-	if start < 0 || forged == 0 {
-		t.Fatalf("the value begins at %d, no slot fits in", start)
-	}
+	decoy.Slots(t, value, bytes.Index(image(), value[:14]))
 	b := image()
 	clear(b[:2*page.MinSize])
 	if err := os.WriteFile(src, b, 0o600); err != nil {
